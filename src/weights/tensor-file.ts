@@ -199,3 +199,18 @@ export function targetFor(path: string, info: TensorInfo, into?: Float32Array): 
   }
   return into ?? new Float32Array(count);
 }
+
+/** The same tensors under other names: `names` maps each new name to the name in `file`; what it omits is absent. */
+export function renamed(file: TensorFile, names: ReadonlyMap<string, string>): TensorFile {
+  const infos = new Map<string, TensorInfo>();
+  for (const [name, old] of names) infos.set(name, { ...infoOf(file.path, file.infos, old), name });
+  const oldName = (name: string) => names.get(infoOf(file.path, infos, name).name)!;
+  return {
+    path: file.path,
+    infos,
+    metadata: file.metadata,
+    readF32: (name, into) => file.readF32(oldName(name), into),
+    readNumbers: (name) => file.readNumbers(oldName(name)),
+    close: () => file.close(),
+  };
+}

@@ -1,0 +1,165 @@
+import { FLACDecoder } from "@wasm-audio-decoders/flac";
+import { quietly, skipId3 } from "./container.ts";
+import { type ByteSource, checkFormat, type Decoded, refuse, type Segment, segmentSamples } from "./pcm.ts";
+
+/** What the STREAMINFO block says (RFC 9639, section 8.2). */
+export interface FlacInfo {
+  channels: number;
+  /** Hz */
+  sampleRate: number;
+  bits: number;
+  /** Samples per channel; 0 where the writer did not know. */
+  samples: number;
+  /** Byte offset of the first frame. */
+  offset: number;
+}
+
+/** Reads the metadata blocks of a native FLAC file. */
+export function parseFlac(source: ByteSource, name: string): FlacInfo {
+  let at = skipId3(source) + 4;
+  let info: Omit<FlacInfo, "offset"> | undefined;
+  for (;;) {
+    const head = source.read(at, at + 4);
+    if (head.length < 4) refuse(name, "the FLAC file ends inside its metadata; it is cut short");
+    const size = (head[1] << 16) | (head[2] << 8) | head[3];
+    if ((head[0] & 127) === 0) {
+      const body = source.read(at + 4, at + 4 + size);
+      if (body.length < 34) refuse(name, "the STREAMINFO block of the FLAC file is cut short");
+      info = {
+        sampleRate: (body[10] << 12) | (body[11] << 4) | (body[12] >> 4),
+        channels: ((body[12] >> 1) & 7) + 1,
+        bits: (((body[12] & 1) << 4) | (body[13] >> 4)) + 1,
+        samples: (body[13] & 15) * 2 ** 32 + new DataView(body.buffer, body.byteOffset).getUint32(14),
+      };
+    }
+    at += 4 + size;
+    if (head[0] & 128) break;
+  }
+  if (!info) refuse(name, "the FLAC file has no STREAMINFO block; it is damaged");
+  checkFormat(info.sampleRate, info.channels, name);
+  return { ...info, offset: at };
+}
+
+interface Frame {
+  /** Index of its first sample. */
+  start: number;
+  samples: number;
+  bytes: Uint8Array;
+}
+
+/** Decodes the frames that hold the segment, or all. */
+export async function decodeFlac(source: ByteSource, name: string, segment: Segment): Promise<Decoded> {
+  const info = parseFlac(source, name);
+  const frames = splitFrames(source.read(info.offset, source.size), info, name);
+  const last = frames.at(-1);
+  const samples = last ? last.start + last.samples : 0;
+  if (samples < info.samples) {
+    const seconds = (n: number) => `${(n / info.sampleRate).toFixed(3)} s`;
+    refuse(
+      name,
+      `the file is cut short: its header promises ${seconds(info.samples)} of audio, ${seconds(samples)} are there`,
+    );
+  }
+  if (samples === 0) refuse(name, "the FLAC file holds no audio");
+  const [start, end] = segmentSamples(samples, info.sampleRate, segment, name);
+  const needed = frames.filter((frame) => frame.start < end && frame.start + frame.samples > start);
+  const decoder = await (shared ??= openDecoder());
+  const result = await quietly(name, "FLAC", () => decoder.decodeFrames(needed.map((frame) => frame.bytes)));
+  const first = start - needed[0].start;
+  if (result.samplesDecoded < first + end - start || result.channelData.length !== info.channels)
+    refuse(name, "the FLAC frames do not hold what their headers say; the file is damaged");
+  const channelData = result.channelData.map((all) =>
+    rescale(all.subarray(first, first + end - start), info.bits),
+  );
+  return { channelData, sampleRate: info.sampleRate };
+}
+
+/**
+ * The package divides n-bit integers by 2^(n-1) - 1; libsndfile, and so every Python toolkit, divides by 2^(n-1). Going
+ * through the integers makes the result exact.
+ */
+function rescale(samples: Float32Array, bits: number): Float32Array {
+  const full = 2 ** (bits - 1);
+  const out = new Float32Array(samples.length);
+  for (let i = 0; i < out.length; i++) out[i] = Math.round(samples[i] * (full - 1)) / full;
+  return out;
+}
+
+let shared: Promise<FLACDecoder> | undefined;
+
+async function openDecoder(): Promise<FLACDecoder> {
+  const decoder = new FLACDecoder();
+  await decoder.ready;
+  return decoder;
+}
+
+/**
+ * Cuts the stream into frames. A boundary is a place where the CRC-16 over the frame comes out zero (its last two bytes
+ * are the CRC itself) and the next frame's header begins with a right CRC-8: no decoder is needed to find the frame of a
+ * given sample, and a damaged or cut frame is noticed.
+ */
+function splitFrames(bytes: Uint8Array, info: FlacInfo, name: string): Frame[] {
+  const frames: Frame[] = [];
+  let end = bytes.length;
+  if (end >= 128 && bytes[end - 128] === 0x54 && bytes[end - 127] === 0x41 && bytes[end - 126] === 0x47)
+    end -= 128; // ID3v1
+  let begin = 0;
+  let position = 0;
+  while (begin < end) {
+    const header = frameHeader(bytes, begin, end);
+    const damaged = (what: string) =>
+      refuse(
+        name,
+        `${what} at ${(position / info.sampleRate).toFixed(3)} s of the FLAC file; it is cut short or damaged`,
+      );
+    if (!header) damaged("no frame begins");
+    const { samples, headerBytes } = header as { samples: number; headerBytes: number };
+    let crc = 0;
+    let at = begin;
+    for (; at < end; at++) {
+      if (crc === 0 && at > begin + headerBytes && bytes[at] === 0xff && frameHeader(bytes, at, end)) break;
+      crc = ((crc << 8) & 0xffff) ^ crc16[(crc >> 8) ^ bytes[at]];
+    }
+    if (at === end && crc !== 0) damaged("the checksum of a frame is wrong");
+    frames.push({ start: position, samples, bytes: bytes.subarray(begin, at) });
+    position += samples;
+    begin = at;
+  }
+  return frames;
+}
+
+/** Block sizes by their 4-bit code (RFC 9639, table 14); 6 and 7 are spelt out after the header. */
+const blockSize = (code: number) => (code === 1 ? 192 : code < 6 ? 576 << (code - 2) : 256 << (code - 8));
+
+/** Parses a frame header (RFC 9639, section 9.1), or returns undefined where none stands. */
+function frameHeader(bytes: Uint8Array, at: number, end: number) {
+  if (at + 6 > end || bytes[at] !== 0xff || (bytes[at + 1] & 0xfe) !== 0xf8) return undefined;
+  const sizeCode = bytes[at + 2] >> 4;
+  const rateCode = bytes[at + 2] & 15;
+  if (sizeCode === 0 || rateCode === 15 || bytes[at + 3] & 1 || bytes[at + 3] >> 4 > 10) return undefined;
+  // The frame or sample number is coded like UTF-8: its length is the count of leading ones.
+  let number = 1;
+  for (let mask = 0x80; mask & bytes[at + 4]; mask >>= 1) number++;
+  if (number > 1) number--;
+  let next = at + 4 + number;
+  let samples = sizeCode === 6 || sizeCode === 7 ? 0 : blockSize(sizeCode);
+  if (sizeCode === 6) samples = bytes[next++] + 1;
+  if (sizeCode === 7) {
+    samples = ((bytes[next] << 8) | bytes[next + 1]) + 1;
+    next += 2;
+  }
+  next += rateCode === 12 ? 1 : rateCode === 13 || rateCode === 14 ? 2 : 0;
+  if (next >= end) return undefined;
+  let crc = 0;
+  for (let i = at; i < next; i++) crc = crc8[crc ^ bytes[i]];
+  return crc === bytes[next] ? { samples, headerBytes: next + 1 - at } : undefined;
+}
+
+const crcTable = (bits: number, polynomial: number) =>
+  Uint16Array.from({ length: 256 }, (_, byte) => {
+    let crc = byte << (bits - 8);
+    for (let i = 0; i < 8; i++) crc = crc & (1 << (bits - 1)) ? (crc << 1) ^ polynomial : crc << 1;
+    return crc & (2 ** bits - 1);
+  });
+const crc8 = crcTable(8, 0x07);
+const crc16 = crcTable(16, 0x8005);

@@ -1,0 +1,254 @@
+import { z } from "zod";
+import { count, fraction, key, nonNegative, positive } from "./schema-basics.ts";
+import { corpus, upstream } from "./schema-data.ts";
+import { optimizer, plan, schedule } from "./schema-learning.ts";
+
+/**
+ * What a recipe may say. The description of each key is the only place where its meaning stands: docs/recipes.md is
+ * generated from this file and its parts, and error messages read the keys off it.
+ */
+
+const moment = z
+  .union([
+    z.strictObject({ epoch: key(nonNegative, "Epochs since the start; 0 is the first.") }),
+    z.strictObject({ step: key(z.int().min(0), "Updates since the start.") }),
+    z.strictObject({ fraction: key(fraction, "Share of all steps.") }),
+  ])
+  .describe("A point of the run.");
+
+const lstmHead = z.strictObject({
+  lstm: z.strictObject({
+    hidden: key(count, "Units per direction.").default(256),
+    layers: key(count, "Stacked layers.").default(1),
+    bidirectional: key(z.boolean(), "Read both ways.").default(true),
+    dropout: key(fraction, "Between layers.").default(0),
+    projection: key(
+      z.int().min(0),
+      "Width of a linear layer before the first LSTM; 0 leaves it out.",
+    ).default(0),
+  }),
+});
+
+const objective = z.strictObject({
+  loss: key(
+    z.enum(["cross-entropy", "ctc", "mse", "l1"]),
+    "`cross-entropy` for classes, `ctc` for sequences, `mse` and `l1` for numbers.",
+  ),
+  target: key(
+    z
+      .string()
+      .regex(/^(labels\.[^.]+|characters|phones)$/, "must be `labels.NAME`, `characters` or `phones`"),
+    "`labels.NAME` of the manifest, the `characters` of its text, or its `phones`.",
+  ),
+  pool: key(
+    z.enum(["mean", "none"]),
+    "`mean` over the valid frames before the head (one output an utterance) or `none` (one a frame). By default `none` for ctc and `mean` otherwise.",
+  ).optional(),
+  head: key(
+    z.union([z.literal("linear"), lstmHead]),
+    "`linear`, or `lstm:` with its own keys, ending in a linear layer.",
+  ).default("linear"),
+  weight: key(
+    z.union([
+      nonNegative,
+      z
+        .array(z.strictObject({ at: moment, weight: key(nonNegative, "The weight there.") }))
+        .min(1)
+        .describe("Points between which the weight moves in a straight line."),
+    ]),
+    "Its factor in the sum of losses: a number, or a list of points `{at: {epoch: 3}, weight: 0.5}` joined by straight lines.",
+  ).default(1),
+  from: key(moment, "Counts from here on: `{epoch: 10}`, `{step: 500}` or `{fraction: 0.1}`.").optional(),
+  until: key(moment, "Counts up to here, this point not included.").optional(),
+  reduction: key(
+    z.enum(["sum", "mean"]),
+    "CTC over a batch: `sum` of the utterances' losses, or `mean` of each divided by its target length. Other losses are always means.",
+  ).default("mean"),
+  zeroInfinity: key(
+    z.boolean(),
+    "CTC: an utterance with more targets than frames counts as 0 instead of being refused.",
+  ).default(false),
+  stream: key(
+    z.string(),
+    "Which corpus it learns from: `main`, or a name under `streams`; each stream has its own batches.",
+  ).default("main"),
+});
+
+const batch = z.strictObject({
+  size: key(count, "Utterances at most.").default(8),
+  maxSeconds: key(positive, "Seconds of audio at most, padding included.").default(60),
+  accumulate: key(count, "Batches whose gradients are added before each update.").default(1),
+});
+
+const mask = (what: string, prob: string) =>
+  z
+    .strictObject({
+      prob: key(fraction, prob).optional(),
+      length: key(count, `${what} in a span.`).optional(),
+      minMasks: key(z.int().min(0), "Spans an utterance gets at least.").optional(),
+    })
+    .prefault({});
+
+const rate = (what: string) => key(fraction, what).optional();
+
+export const recipeSchema = z
+  .strictObject({
+    name: key(z.string().regex(/^[\w.-]+$/, "must be letters, digits, `.`, `_` or `-`"), "Name of the run."),
+    seed: key(z.int(), "Everything random follows from it.").default(1),
+    upstream: key(upstream, "The model that is adapted."),
+    corpus: key(corpus, "The speech it learns from."),
+    streams: key(
+      z.record(z.string(), z.strictObject({ corpus, batch: batch.prefault({}) })),
+      "Further corpora by name, for objectives with a `stream`; each step takes one batch of every stream.",
+    ).default({}),
+    objectives: key(
+      z.record(z.string(), objective),
+      "The losses by name; what is minimised is their weighted sum.",
+    ),
+    plan: key(plan.prefault({}), "Which parameters train, when and how."),
+    optimizer: key(optimizer, "How parameters follow their gradients."),
+    schedule: key(schedule, "How the learning rate moves over the run."),
+    batch: key(batch.prefault({}), "Batches of the main corpus: utterances of similar duration together."),
+    epochs: key(
+      positive,
+      "How often every training utterance is used; 10 where `steps` is not given either.",
+    ).optional(),
+    steps: key(count, "Number of updates, instead of `epochs`.").optional(),
+    dropout: key(
+      z
+        .strictObject({
+          attention: rate("Attention weights."),
+          hidden: rate("Output of each attention and feed-forward block."),
+          activation: rate("Inside the feed-forward block."),
+          featProj: rate("After the feature projection."),
+          final: rate("Before the heads."),
+          layerdrop: rate("Chance that a whole layer is skipped."),
+        })
+        .prefault({}),
+      "Overrides of the model's configuration.",
+    ),
+    augment: key(
+      z
+        .strictObject({
+          timeMask: key(
+            mask("Frames", "Share of frames that masks start out to cover; 0 switches it off."),
+            "Spans of frames replaced by the learned mask vector.",
+          ),
+          channelMask: key(
+            mask("Channels", "Share of channels that masks start out to cover; 0 switches it off."),
+            "Spans of feature channels set to zero.",
+          ),
+        })
+        .prefault({}),
+      "SpecAugment over the projected features; values left out are the model configuration's.",
+    ),
+    evaluate: key(
+      z
+        .strictObject({
+          every: key(
+            z.union([z.literal("epoch"), count]),
+            "`epoch`, or a number of steps between evaluations on the validation part.",
+          ).default("epoch"),
+          best: key(
+            z.string(),
+            "The metric that picks the best checkpoint: `loss`, or OBJECTIVE.METRIC such as `digit.accuracy`. A best is never kept across a change of the loss.",
+          ).default("loss"),
+          mode: key(
+            z.enum(["min", "max"]),
+            "Whether smaller or larger is better. By default `max` for accuracy, f1, recall, precision and kappa, and `min` otherwise.",
+          ).optional(),
+          batch: key(count, "Utterances at once.").default(8),
+        })
+        .prefault({}),
+      "Validation while training.",
+    ),
+    baseline: key(
+      z.enum(["none", "log-mel-ridge"]),
+      "A simple model for comparison, printed with the result: ridge regression on mean and standard deviation of the log-mel spectrum.",
+    ).default("none"),
+    checkpoint: key(
+      z
+        .strictObject({
+          everySteps: key(
+            z.int().min(0),
+            "Updates between checkpoints; 0 leaves it to the minutes alone.",
+          ).default(0),
+          everyMinutes: key(nonNegative, "Minutes between checkpoints; 0 leaves it to the steps.").default(5),
+          keep: key(count, "How many of the newest stay.").default(2),
+        })
+        .prefault({}),
+      "What a killed run resumes from; one is also written at the end of each epoch and on Ctrl-C.",
+    ),
+    threads: key(
+      z.int().min(0),
+      "Processor threads; 0 takes all. Bit-identical repeats need the same number.",
+    ).default(0),
+    guards: key(
+      z
+        .strictObject({
+          finite: key(z.boolean(), "Stop at a NaN or infinity and name the parameter or loss.").default(true),
+          blankEvaluations: key(
+            z.int().min(0),
+            "Stop after so many evaluations in a row in which a CTC head heard nothing at all; 0 never stops.",
+          ).default(0),
+          longTargets: key(
+            z.enum(["refuse", "skip"]),
+            "Utterances with more CTC targets than frames: refuse to start and name them, or leave them out.",
+          ).default("refuse"),
+        })
+        .prefault({}),
+      "What stops a run that went wrong.",
+    ),
+  })
+  .superRefine((recipe, context) => {
+    const fault = (path: (string | number)[], message: string) =>
+      context.addIssue({ code: "custom", path, message });
+    if (recipe.epochs !== undefined && recipe.steps !== undefined)
+      fault(["steps"], "must not be given together with `epochs`");
+    if (Object.keys(recipe.objectives).length === 0) fault(["objectives"], "must name at least one loss");
+    if ("main" in recipe.streams) fault(["streams", "main"], "is the name of the recipe's own `corpus`");
+    for (const [name, o] of Object.entries(recipe.objectives)) {
+      if (o.loss === "ctc" && o.target.startsWith("labels."))
+        fault(["objectives", name, "target"], "must be `characters` or `phones` for ctc");
+      if (o.loss !== "ctc" && !o.target.startsWith("labels."))
+        fault(["objectives", name, "target"], `must be \`labels.NAME\` for ${o.loss}`);
+      if (o.loss === "ctc" && o.pool === "mean")
+        fault(["objectives", name, "pool"], "must be `none` for ctc, which needs every frame");
+      if (o.stream !== "main" && !(o.stream in recipe.streams))
+        fault(
+          ["objectives", name, "stream"],
+          `must be one of ${["main", ...Object.keys(recipe.streams)].join(", ")}`,
+        );
+    }
+    const [objectiveName, metric] = recipe.evaluate.best.split(".");
+    if (recipe.evaluate.best !== "loss" && (!metric || !(objectiveName in recipe.objectives)))
+      fault(
+        ["evaluate", "best"],
+        `must be \`loss\` or OBJECTIVE.METRIC with OBJECTIVE one of ${Object.keys(recipe.objectives).join(", ")}`,
+      );
+  })
+  .transform((recipe) => ({
+    ...recipe,
+    // Resolved here, so that a run folder's recipe says what was done and not what was left out.
+    ...(recipe.epochs === undefined && recipe.steps === undefined ? { epochs: 10 } : {}),
+    objectives: Object.fromEntries(
+      Object.entries(recipe.objectives).map(([name, o]) => [
+        name,
+        { ...o, pool: o.pool ?? (o.loss === "ctc" ? ("none" as const) : ("mean" as const)) },
+      ]),
+    ),
+    evaluate: { ...recipe.evaluate, mode: recipe.evaluate.mode ?? bestMode(recipe.evaluate.best) },
+  }));
+
+function bestMode(metric: string): "min" | "max" {
+  return /accuracy|f1|recall|precision|kappa/i.test(metric) ? "max" : "min";
+}
+
+/** A recipe as the trainer reads it: every default filled in. */
+export type Recipe = z.output<typeof recipeSchema>;
+export type Objective = Recipe["objectives"][string];
+export type Moment = NonNullable<Objective["from"]>;
+export type CorpusSpec = Recipe["corpus"];
+export type SplitSpec = CorpusSpec["split"];
+export type OptimizerSpec = Recipe["optimizer"];
+export type HeadSpec = Objective["head"];

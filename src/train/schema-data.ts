@@ -1,0 +1,104 @@
+import { z } from "zod";
+import { chosen, count, fraction, key, nonNegative, positive } from "./schema-basics.ts";
+
+/** The recipe's `upstream` and `corpus`: what is adapted, and to which speech. */
+
+export const upstream = z
+  .strictObject({
+    model: key(z.string().min(1), "Folder or hub id of a pre-trained model in Hugging Face form.").optional(),
+    config: key(
+      z.record(z.string(), z.unknown()),
+      "A Hugging Face `config.json`, inline or as a path beside the recipe: the model then starts from random weights.",
+    ).optional(),
+    layers: key(
+      z.enum(["last", "weighted"]),
+      "What the heads read: the last hidden state, or a learned softmax-weighted sum of all hidden states, each layer-normed.",
+    ).default("last"),
+  })
+  .refine((u) => (u.model === undefined) !== (u.config === undefined), {
+    message: "must name either `model` or `config`, and not both",
+  });
+
+const overlap = key(
+  z.boolean(),
+  "Accept a speaker on both sides of the split; refused otherwise, since results on heard speakers say little about new ones.",
+).default(false);
+const stratify = key(
+  z.array(z.string()),
+  "Fields, such as `labels.severity`, whose proportions each part keeps.",
+).default([]);
+const split = z.discriminatedUnion("by", [
+  z.strictObject({
+    by: z.literal("field"),
+    field: key(
+      z.string(),
+      "The manifest field that names each utterance's part: `train`, `validation` or `test`.",
+    ).default("split"),
+    allowSpeakerOverlap: overlap,
+  }),
+  z.strictObject({
+    by: z.literal("speakers"),
+    test: key(z.array(z.string()).min(1), "Speakers of the test part."),
+    validation: key(z.array(z.string()), "Speakers of the validation part; all others train.").default([]),
+    allowSpeakerOverlap: overlap,
+  }),
+  z.strictObject({
+    by: z.literal("folds"),
+    fold: key(z.int().min(0), "Which fold is the test part; the next one (cyclically) validates.").default(0),
+    of: key(z.int().min(3), "How many folds; no speaker is in two of them.").default(5),
+    stratify,
+    allowSpeakerOverlap: overlap,
+  }),
+  z.strictObject({
+    by: z.literal("random"),
+    test: key(fraction, "Share of the test part.").default(0.2),
+    validation: key(fraction, "Share of the validation part.").default(0.2),
+    unit: key(
+      z.enum(["speaker", "utterance"]),
+      "What is drawn: whole speakers, or single utterances where speakers are unknown.",
+    ).default("speaker"),
+    stratify,
+    allowSpeakerOverlap: overlap,
+  }),
+]);
+
+export const corpus = z
+  .strictObject({
+    manifest: key(
+      z.string(),
+      "The list of utterances, one JSON object a line, relative to the folder given by `--data`.",
+    ).optional(),
+    synthetic: z
+      .strictObject({
+        speakers: key(count, "How many synthetic speakers: voice, pitch and rate drawn for each.").default(
+          20,
+        ),
+        utterances: key(count, "How many utterances a speaker.").default(10),
+        language: key(z.string(), "The synthesiser's language, such as `en` or `de`.").default("en"),
+        levels: key(
+          count,
+          "Graded levels of degradation, one per speaker, in `labels.severity` (0 is none).",
+        ).default(5),
+        seed: key(z.int(), "Draws voices, sentences and degradation.").default(1),
+      })
+      .describe("Speech made by espeak-ng instead of a manifest: text, phones with times, speaker, severity.")
+      .optional(),
+    sampleRate: key(count, "Samples per second that the model hears.").default(16000),
+    resample: key(
+      z.boolean(),
+      "Convert other sample rates; with `false` a recording at another rate is refused.",
+    ).default(true),
+    normalize: key(
+      z.boolean(),
+      "Zero mean and unit variance per utterance, as most pre-trained models expect.",
+    ).default(true),
+    minSeconds: key(nonNegative, "Shorter training utterances are left out and listed.").default(0.1),
+    maxSeconds: key(positive, "Longer training utterances are left out and listed.").default(30),
+    split: key(
+      chosen("by", "field", split).prefault({}),
+      "How utterances are divided into training, validation and test.",
+    ),
+  })
+  .refine((c) => (c.manifest === undefined) !== (c.synthetic === undefined), {
+    message: "must name either `manifest` or `synthetic`, and not both",
+  });

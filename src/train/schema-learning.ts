@@ -1,0 +1,104 @@
+import { z } from "zod";
+import { chosen, count, fraction, key, nonNegative, positive } from "./schema-basics.ts";
+
+/** The recipe's `plan`, `optimizer` and `schedule`: which parameters move, how and how fast. */
+
+const group = z.strictObject({
+  match: key(
+    z.string(),
+    "Parameter names: a leading part such as `encoder.layers.0`, or a pattern with `*`; the first group that fits counts.",
+  ),
+  lr: key(nonNegative, "Factor of the learning rate.").default(1),
+  weightDecay: key(nonNegative, "Instead of the optimiser's weight decay.").optional(),
+});
+export const plan = z.strictObject({
+  freeze: key(
+    z.array(z.string()),
+    "Leading parts of parameter names that never train; frozen parts cost no gradient and no memory.",
+  ).default(["feature_extractor"]),
+  headFirst: key(fraction, "Share of all steps in which only the heads train.").default(0),
+  recompute: key(
+    z.union([z.enum(["none", "all"]), z.array(z.int().min(0))]),
+    "Encoder layers whose inner values are computed again in the backward pass instead of kept: less memory, about a third more time.",
+  ).default("none"),
+  groups: key(z.array(group), "Parts with a learning rate or weight decay of their own.").default([]),
+});
+
+const lr = key(positive, "Peak learning rate.");
+const weightDecay = key(nonNegative, "Weight decay.");
+const clip = key(
+  nonNegative,
+  "Greatest norm of all gradients together; larger ones are scaled down. 0 never clips.",
+).default(1);
+const adam = {
+  betas: key(
+    z.tuple([fraction, fraction]),
+    "Decay of the running means of gradient and squared gradient.",
+  ).default([0.9, 0.98]),
+  eps: key(positive, "Added to the root of the squared-gradient mean.").default(1e-8),
+  clip,
+};
+const optimizers = z.discriminatedUnion("name", [
+  z.strictObject({
+    name: z.literal("adam"),
+    lr: lr.default(1e-4),
+    ...adam,
+    weightDecay: weightDecay.default(0),
+  }),
+  z.strictObject({
+    name: z.literal("adamw"),
+    lr: lr.default(1e-4),
+    ...adam,
+    weightDecay: weightDecay.default(0.01),
+  }),
+  z.strictObject({
+    name: z.literal("sgd"),
+    lr: lr.default(0.01),
+    momentum: key(fraction, "Decay of the running mean of gradients.").default(0),
+    nesterov: key(z.boolean(), "Look ahead along the momentum.").default(false),
+    weightDecay: weightDecay.default(0),
+    clip,
+  }),
+]);
+
+const stage = (meaning: string) => key(nonNegative, `${meaning} Steps, or a share of all steps if below 1.`);
+const schedules = z.discriminatedUnion("name", [
+  z.strictObject({ name: z.literal("constant") }),
+  z.strictObject({
+    name: z.literal("linear"),
+    warmup: stage("Rise from 0.").default(0),
+    finalScale: key(fraction, "Factor at the end.").default(0),
+  }),
+  z.strictObject({
+    name: z.literal("warmup-hold-decay"),
+    warmup: stage("Rise from 0.").default(0.1),
+    hold: stage("Stay at the peak; the rest falls to 0.").default(0.4),
+  }),
+  z.strictObject({
+    name: z.literal("tri-stage"),
+    warmup: stage("Rise.").default(0.1),
+    hold: stage("Stay at the peak.").default(0.4),
+    decay: stage("Fall exponentially.").default(0.5),
+    initialScale: key(fraction, "Factor at step 0.").default(0.01),
+    finalScale: key(positive, "Factor at the end.").default(0.05),
+  }),
+  z.strictObject({
+    name: z.literal("noam"),
+    warmup: stage("Rise.").default(25000),
+    dim: key(count, "The model's width.").default(768),
+  }),
+  z.strictObject({
+    name: z.literal("inverse-sqrt"),
+    warmup: stage("Rise; then the root of `warmup / step`.").default(10000),
+    initialScale: key(fraction, "Factor at step 0.").default(0),
+  }),
+  z.strictObject({
+    name: z.literal("newbob"),
+    factor: key(fraction, "What the rate is multiplied by when validation does not improve.").default(0.5),
+    threshold: key(nonNegative, "Relative improvement that counts as one.").default(0.0025),
+    patience: key(z.int().min(0), "Evaluations without improvement that are forgiven each time.").default(0),
+  }),
+]);
+
+export const optimizer = chosen("name", "adam", optimizers).prefault({});
+export const schedule = chosen("name", "constant", schedules).prefault({});

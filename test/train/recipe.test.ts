@@ -1,0 +1,183 @@
+import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { describe, expect, it } from "vitest";
+import { parse, stringify } from "yaml";
+import { UserError } from "../../src/errors.ts";
+import { parseRecipe, printRecipe, readRecipe, recipeDifferences } from "../../src/train/recipe.ts";
+
+const minimal = `name: tiny
+upstream: { model: models/nano }
+corpus: { manifest: manifest.jsonl }
+objectives:
+  digit:
+    loss: cross-entropy
+    target: labels.digit
+`;
+
+/** The message of the one UserError that a text gives. */
+function fault(text: string, overrides: string[] = []): string {
+  try {
+    parseRecipe(text, "r.yaml", overrides);
+  } catch (error) {
+    expect(error).toBeInstanceOf(UserError);
+    return (error as UserError).message;
+  }
+  throw new Error("no error");
+}
+
+describe("recipe", () => {
+  it("fills in every default", () => {
+    const recipe = parseRecipe(minimal, "r.yaml");
+    expect(recipe).toMatchObject({
+      seed: 1,
+      epochs: 10,
+      upstream: { model: "models/nano", layers: "last" },
+      corpus: { sampleRate: 16000, resample: true, normalize: true, split: { by: "field", field: "split" } },
+      objectives: { digit: { pool: "mean", head: "linear", weight: 1, reduction: "mean" } },
+      plan: { freeze: ["feature_extractor"], headFirst: 0, recompute: "none", groups: [] },
+      optimizer: { name: "adam", lr: 1e-4, betas: [0.9, 0.98], clip: 1 },
+      schedule: { name: "constant" },
+      evaluate: { every: "epoch", best: "loss", mode: "min" },
+      baseline: "none",
+      dropout: {},
+      augment: { timeMask: {}, channelMask: {} },
+    });
+    expect(recipe.steps).toBeUndefined();
+  });
+
+  it("reads back what it prints", () => {
+    const overrides = [
+      "objectives.spelling={loss: ctc, target: characters, from: {epoch: 2}, head: {lstm: {hidden: 8}}}",
+      "objectives.digit.weight=[{at: {step: 0}, weight: 0}, {at: {step: 10}, weight: 1}]",
+      "schedule.name=tri-stage",
+      "evaluate.best=digit.accuracy",
+    ];
+    const recipe = parseRecipe(minimal, "r.yaml", overrides);
+    expect(recipe.objectives.spelling).toMatchObject({
+      pool: "none",
+      head: { lstm: { layers: 1, hidden: 8 } },
+    });
+    expect(recipe.evaluate.mode).toBe("max");
+    const printed = printRecipe(recipe);
+    expect(parseRecipe(printed, "again.yaml")).toEqual(recipe);
+    expect(recipeDifferences(recipe, parseRecipe(printed, "again.yaml", ["optimizer.lr=2"]))).toEqual([
+      "optimizer.lr",
+    ]);
+  });
+
+  it("applies overrides, also inside lists and through plain values", () => {
+    const recipe = parseRecipe(`${minimal}plan: { groups: [{ match: encoder }] }\n`, "r.yaml", [
+      "optimizer.lr=3e-5",
+      "plan.groups.0.lr=0.5",
+      "plan.groups.1={match: head, lr: 2}",
+      "objectives.digit.head.lstm.hidden=12",
+      "corpus.split={by: folds, fold: 2}",
+      "batch.size=4",
+    ]);
+    expect(recipe.optimizer.lr).toBe(3e-5);
+    expect(recipe.plan.groups).toEqual([
+      { match: "encoder", lr: 0.5 },
+      { match: "head", lr: 2 },
+    ]);
+    expect(recipe.objectives.digit.head).toMatchObject({ lstm: { hidden: 12 } });
+    expect(recipe.corpus.split).toMatchObject({ by: "folds", fold: 2, of: 5 });
+  });
+
+  it.each([
+    ["batchh: 3", /^r\.yaml:8: batchh: is not a known key; did you mean `batch`\?$/],
+    ["optimizer:\n  lrr: 3", /^r\.yaml:9: optimizer\.lrr: is not a known key; did you mean `lr`\?$/],
+    ["optimizer: { name: sgd, betas: [0, 0] }", /:8: optimizer\.betas: .*known here: name, lr, momentum/],
+    ["corpus2: {}", /:8: corpus2: is not a known key; did you mean `corpus`\?/],
+    ["seed: one", /:8: seed: must be a number, not "one"$/],
+    ["seed: 1.5", /:8: seed: must be a whole number, not 1\.5$/],
+    ["batch: 4", /:8: batch: must be a group of keys, not 4$/],
+    ["batch: { size: 0 }", /:8: batch\.size: must be at least 1, not 0$/],
+    ["plan: { headFirst: 2 }", /:8: plan\.headFirst: must be at most 1, not 2$/],
+    [
+      "optimizer: { name: adm }",
+      /:8: optimizer\.name: must be adam, adamw or sgd, not "adm"; did you mean adam\?$/,
+    ],
+    ["baseline: mel", /:8: baseline: must be none or log-mel-ridge, not "mel"$/],
+    ["plan: { recompute: some }", /:8: plan\.recompute: must be none or all or a list, not "some"/],
+    ["epochs: 3\nsteps: 7", /:9: steps: must not be given together with `epochs`$/],
+    ["optimizer: [1]", /:8: optimizer: must be a group of keys, not a list of 1$/],
+    ["evaluate: { best: digits.accuracy }", /:8: evaluate\.best: .* one of digit$/],
+    ["name: again", /^r\.yaml:8:1: is not YAML: Map keys must be unique$/],
+    ["a: [", /^r\.yaml:\d+:\d+: is not YAML: /],
+  ])("says what is wrong with %j", (addition, message) => {
+    expect(fault(minimal + addition)).toMatch(message);
+  });
+
+  it.each([
+    [
+      { loss: "ctc", target: "labels.digit" },
+      /objectives\.digit\.target: must be `characters` or `phones` for ctc/,
+    ],
+    [{ loss: "mse", target: "phones" }, /objectives\.digit\.target: must be `labels\.NAME` for mse/],
+    [{ loss: "ctc", target: "phones", pool: "mean" }, /objectives\.digit\.pool: must be `none`/],
+    [
+      { loss: "ctc", target: "phonemes" },
+      /target: must be `labels\.NAME`, `characters` or `phones`, not "phonemes"/,
+    ],
+    [{ loss: "ctc", target: "phones", stream: "de" }, /stream: must be one of main/],
+    [{ target: "phones" }, /objectives\.digit\.loss: is missing; it must be cross-entropy, ctc, mse or l1/],
+    [
+      { loss: "ctc", target: "phones", from: { epoc: 2 } },
+      /from\.epoc: is not a known key; did you mean `epoch`/,
+    ],
+    [
+      { loss: "ctc", target: "phones", head: { lstm: { hiden: 2 } } },
+      /head\.lstm\.hiden: .*did you mean `hidden`/,
+    ],
+    [
+      { loss: "ctc", target: "phones", weight: [{ at: { step: 1 }, wait: 1 }] },
+      /weight\.0\.wait: is not a known key/,
+    ],
+    [{ loss: "ctc", target: "phones", weight: "heavy" }, /weight: must be a number or a list, not "heavy"/],
+  ])("refuses the objective %j", (objective, message) => {
+    const text = stringify({ ...parse(minimal), objectives: { digit: objective } });
+    expect(fault(text)).toMatch(message);
+  });
+
+  it("blames the override, not the file", () => {
+    expect(fault(minimal, ["optimizer.lrr=1"])).toMatch(
+      /^override optimizer\.lrr=1: optimizer\.lrr: is not a known key; did you mean `lr`\?$/,
+    );
+    expect(fault(minimal, ["seed=x"])).toMatch(/^override seed=x: seed: must be a number, not "x"$/);
+    expect(fault(minimal, ["seed"])).toBe('override "seed": must have the form key.subkey=value');
+    expect(fault(minimal, ["a=["])).toMatch(/^override "a=\[": the value is not YAML/);
+  });
+
+  it("needs exactly one of model and config, manifest and synthetic", () => {
+    expect(fault(minimal.replace("{ model: models/nano }", "{}"))).toMatch(/:2: upstream: must name either/);
+    expect(fault(minimal.replace("{ manifest: manifest.jsonl }", "{}"))).toMatch(
+      /:3: corpus: must name either/,
+    );
+    expect(fault("")).toMatch(/^r\.yaml: name: is missing; it must be a text$/);
+    expect(fault("- a")).toMatch(/^r\.yaml: a recipe is a list of/);
+  });
+
+  it("puts the contents of a config file into the recipe", () => {
+    const folder = mkdtempSync(join(tmpdir(), "recipe-"));
+    const path = join(folder, "r.yaml");
+    writeFileSync(path, minimal.replace("model: models/nano", "config: ../x.json"));
+    expect(() => readRecipe(path)).toThrow(/upstream\.config: .*x\.json does not exist$/);
+    writeFileSync(path, minimal.replace("model: models/nano", "config: config.json"));
+    writeFileSync(join(folder, "config.json"), '{"model_type": "wav2vec2"');
+    expect(() => readRecipe(path)).toThrow(/config\.json: is not JSON/);
+    writeFileSync(join(folder, "config.json"), '{"model_type": "wav2vec2"}');
+    expect(readRecipe(path).upstream.config).toEqual({ model_type: "wav2vec2" });
+    expect(() => readRecipe(join(folder, "none.yaml"))).toThrow(/none\.yaml: does not exist$/);
+  });
+
+  const recipes = resolve(import.meta.dirname, "../../recipes");
+  it.each(
+    readdirSync(recipes, { recursive: true })
+      .map(String)
+      .filter((f) => f.endsWith(".yaml")),
+  )("recipes/%s is valid", (file) => {
+    const recipe = readRecipe(join(recipes, file));
+    expect(parseRecipe(printRecipe(recipe), file)).toEqual(recipe);
+  });
+});

@@ -1,5 +1,7 @@
 import { skipId3 } from "./container.ts";
 import { decodeFlac } from "./flac.ts";
+import { decodeMp3, isMp3 } from "./mp3.ts";
+import { decodeOgg, isOgg } from "./ogg.ts";
 import {
   type ByteSource,
   type ChannelChoice,
@@ -57,7 +59,7 @@ export async function decodeSource(source: ByteSource, options: DecodeOptions = 
       channels: layout.channels,
     };
   } else {
-    const { channelData, sampleRate } = await decodeFlac(source, name, options);
+    const { channelData, sampleRate } = await decoders[format](source, name, options);
     checkChannel(channel, channelData.length, name);
     audio = {
       samples: mix(channel === "mix" ? channelData : [channelData[channel]]),
@@ -69,7 +71,9 @@ export async function decodeSource(source: ByteSource, options: DecodeOptions = 
   return audio;
 }
 
-type Format = "wav" | "sphere" | "flac";
+const decoders = { flac: decodeFlac, mp3: decodeMp3, ogg: decodeOgg };
+
+type Format = "wav" | "sphere" | keyof typeof decoders;
 
 function sniff(source: ByteSource, name: string): Format {
   if (source.size === 0) refuse(name, "the file is empty");
@@ -79,5 +83,7 @@ function sniff(source: ByteSource, name: string): Format {
   const skipped = skipId3(source);
   const mark = String.fromCharCode(...source.read(skipped, skipped + 4));
   if (mark === "fLaC") return "flac";
+  if (isOgg(head)) return "ogg";
+  if (isMp3(source)) return "mp3";
   refuse(name, "this is not a WAV, SPHERE, FLAC, MP3, Ogg Vorbis or Opus file");
 }

@@ -1,3 +1,5 @@
+import { type FilterKernel, loadFilterKernel } from "./simd.ts";
+
 /**
  * Sample-rate conversion by a polyphase windowed-sinc filter with a Kaiser window, the same function as torchaudio's
  * `sinc_interp_kaiser` (J. O. Smith, "Digital Audio Resampling", ccrma.stanford.edu/~jos/resample): the output sample at
@@ -12,16 +14,20 @@ export interface ResampleOptions {
   beta?: number;
 }
 
-interface Polyphase {
+interface Filter {
   /** Output and input samples per period: the two rates over their greatest common divisor. */
   up: number;
   down: number;
+  /** Multiple of 16, the vector kernel's stride. */
   taps: number;
   /** First input sample of each phase, relative to the period's start [up]. */
   first: Int32Array;
   /** [up, taps] */
-  kernel: Float64Array;
+  kernel: Float32Array;
 }
+
+/** Input samples a turn: the vector kernel's memory stays this small however long the recording. */
+const turn = 1 << 16;
 
 /**
  * Converts `samples` [samples] from `fromRate` to `toRate` (Hz, whole numbers). The result has exactly
@@ -37,65 +43,76 @@ export function resample(
     if (!(Number.isInteger(rate) && rate > 0))
       throw new RangeError(`resample: a rate of ${rate} Hz is not a positive whole number`);
   if (fromRate === toRate) return samples.slice();
-  const { up, down, taps, first, kernel } = polyphase(fromRate, toRate, options);
-  const count = Math.ceil((samples.length * up) / down);
-  // Zeros on both sides spare the inner loop every test; float64 spares it every conversion.
+  const { up, down, taps, first, kernel } = design(fromRate, toRate, options);
+  const out = new Float32Array(Math.ceil((samples.length * up) / down));
   const before = -first[0];
-  const padded = new Float64Array(before + samples.length + down + taps);
-  padded.set(samples, before);
-  const out = new Float32Array(count);
-  for (let phase = 0; phase < up; phase++) {
-    const row = kernel.subarray(phase * taps, (phase + 1) * taps);
-    let start = before + first[phase];
-    for (let i = phase; i < count; i += up, start += down) out[i] = dot(row, padded, start);
+  const periods = Math.max(1, Math.floor(turn / down));
+  const span = before + (periods + 1) * down + taps;
+  // Memory: one phase of the filter, the stretch of input that the turn needs, the outputs of the turn.
+  const [kernelAt, inputAt, outputAt] = [0, 4 * taps, 4 * (taps + span)];
+  const { filter, floats } = workspace(taps + span + periods * up);
+  for (let begin = 0; begin * up < out.length; begin += periods) {
+    fill(floats.subarray(taps, taps + span), samples, begin * down - before);
+    const turnOut = Math.min(periods * up, out.length - begin * up);
+    for (let phase = 0; phase < Math.min(up, turnOut); phase++) {
+      floats.set(kernel.subarray(phase * taps, (phase + 1) * taps), 0);
+      const from = inputAt + 4 * (before + first[phase]);
+      filter(
+        from,
+        kernelAt,
+        outputAt + 4 * phase,
+        4 * taps,
+        4 * down,
+        4 * up,
+        Math.ceil((turnOut - phase) / up),
+      );
+    }
+    out.set(floats.subarray(taps + span, taps + span + turnOut), begin * up);
   }
   return out;
 }
 
-/** sum_k row[k] x[start + k]; four sums run side by side because one would wait for each addition. `row` is padded to 4. */
-function dot(row: Float64Array, x: Float64Array, start: number): number {
-  let a = 0;
-  let b = 0;
-  let c = 0;
-  let d = 0;
-  for (let k = 0; k < row.length; k += 4) {
-    a += row[k] * x[start + k];
-    b += row[k + 1] * x[start + k + 1];
-    c += row[k + 2] * x[start + k + 2];
-    d += row[k + 3] * x[start + k + 3];
-  }
-  return a + b + (c + d);
+/** target[i] = samples[i + offset], zero outside the recording. */
+function fill(target: Float32Array, samples: Float32Array, offset: number): void {
+  const from = Math.max(0, offset);
+  const to = Math.max(from, Math.min(samples.length, offset + target.length));
+  target.fill(0, 0, from - offset);
+  target.set(samples.subarray(from, to), from - offset);
+  target.fill(0, to - offset);
 }
 
-const filters = new Map<string, Polyphase>();
+let memory: WebAssembly.Memory | undefined;
+let filter: FilterKernel | undefined;
 
-function polyphase(fromRate: number, toRate: number, options: ResampleOptions): Polyphase {
+/** The vector kernel and its memory, at least `size` floats. One per thread is enough: `resample` never awaits. */
+function workspace(size: number): { filter: FilterKernel; floats: Float32Array } {
+  memory ??= new WebAssembly.Memory({ initial: 16 });
+  filter ??= loadFilterKernel(memory);
+  const missing = 4 * size - memory.buffer.byteLength;
+  if (missing > 0) memory.grow(Math.ceil(missing / 65536));
+  return { filter, floats: new Float32Array(memory.buffer) };
+}
+
+const designs = new Map<string, Filter>();
+
+function design(fromRate: number, toRate: number, options: ResampleOptions): Filter {
   const { zeros = 64, rolloff = 0.9475937167399596, beta = 14.769656459379492 } = options;
   const key = [fromRate, toRate, zeros, rolloff, beta].join();
-  let filter = filters.get(key);
-  if (!filter) {
-    filter = design(fromRate, toRate, zeros, rolloff, beta);
-    // A corpus has one or two rates; a run over odd ones must not gather filters without end.
-    if (filters.size >= 16) filters.clear();
-    if (filter.kernel.length <= 1 << 20) filters.set(key, filter);
-  }
-  return filter;
-}
-
-function design(fromRate: number, toRate: number, zeros: number, rolloff: number, beta: number): Polyphase {
+  const known = designs.get(key);
+  if (known) return known;
   const divisor = gcd(fromRate, toRate);
   const down = fromRate / divisor;
   const up = toRate / divisor;
-  // Cut-off relative to the input rate: the sinc's argument advances by this much per input sample.
+  // The sinc's argument advances by this much per input sample.
   const cutoff = Math.min(1, up / down) * rolloff;
-  const reach = zeros / cutoff;
-  const taps = Math.ceil((2 * Math.ceil(reach) + 1) / 4) * 4;
+  const reach = Math.ceil(zeros / cutoff);
+  const taps = Math.ceil((2 * reach + 1) / 16) * 16;
   const first = new Int32Array(up);
-  const kernel = new Float64Array(up * taps);
+  const kernel = new Float32Array(up * taps);
   const norm = 1 / bessel0(beta);
   for (let phase = 0; phase < up; phase++) {
     const centre = (phase * down) / up;
-    first[phase] = Math.floor(centre) - Math.ceil(reach);
+    first[phase] = Math.floor(centre) - reach;
     for (let k = 0; k < taps; k++) {
       const t = (first[phase] + k - centre) * cutoff;
       if (Math.abs(t) > zeros) continue;
@@ -104,10 +121,14 @@ function design(fromRate: number, toRate: number, zeros: number, rolloff: number
       kernel[phase * taps + k] = sinc * window * cutoff;
     }
   }
-  return { up, down, taps, first, kernel };
+  const filter = { up, down, taps, first, kernel };
+  // A corpus has one or two rates; odd ones must not gather filters without end.
+  if (designs.size >= 16) designs.clear();
+  if (kernel.length <= 1 << 21) designs.set(key, filter);
+  return filter;
 }
 
-/** Modified Bessel function of the first kind and order 0, by its power series (all terms positive, so exact). */
+/** Modified Bessel function of the first kind and order 0, by its power series. */
 export function bessel0(x: number): number {
   const quarter = (x * x) / 4;
   let term = 1;

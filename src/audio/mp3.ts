@@ -1,0 +1,135 @@
+import { MPEGDecoder } from "mpg123-decoder";
+import { quietly, skipId3 } from "./container.ts";
+import { type ByteSource, type Decoded, refuse, type Segment, segmentSamples } from "./pcm.ts";
+
+interface FrameHeader {
+  bytes: number;
+  samples: number;
+  sampleRate: number;
+  channels: number;
+  /** Bits that stay the same through a stream: version, layer and rate. */
+  kind: number;
+}
+
+// ISO/IEC 11172-3 section 2.4.2.3 and 13818-3: kbit/s by bit-rate index, for the five pairs of version and layer.
+const bitRates = [
+  [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448], // MPEG-1 layer I
+  [0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384], // MPEG-1 layer II
+  [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320], // MPEG-1 layer III
+  [0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256], // MPEG-2, 2.5 layer I
+  [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160], // MPEG-2, 2.5 layers II and III
+];
+const baseRates = [44100, 48000, 32000];
+
+/** Parses the four bytes of a frame header, or returns undefined where none stands (free format counts as none). */
+export function mp3Header(bytes: Uint8Array, at: number): FrameHeader | undefined {
+  if (at + 4 > bytes.length || bytes[at] !== 0xff || (bytes[at + 1] & 0xe0) !== 0xe0) return undefined;
+  const version = (bytes[at + 1] >> 3) & 3; // 3: MPEG-1, 2: MPEG-2, 0: MPEG-2.5
+  const layer = 4 - ((bytes[at + 1] >> 1) & 3);
+  const rateIndex = (bytes[at + 2] >> 2) & 3;
+  const bitRateIndex = bytes[at + 2] >> 4;
+  if (version === 1 || layer === 4 || rateIndex === 3 || bitRateIndex === 0 || bitRateIndex === 15)
+    return undefined;
+  const sampleRate = baseRates[rateIndex] >> (version === 3 ? 0 : version === 2 ? 1 : 2);
+  const bitRate = 1000 * bitRates[version === 3 ? layer - 1 : layer === 1 ? 3 : 4][bitRateIndex];
+  const padding = (bytes[at + 2] >> 1) & 1;
+  const samples = layer === 1 ? 384 : layer === 2 || version === 3 ? 1152 : 576;
+  const slot = layer === 1 ? 4 : 1;
+  return {
+    bytes: (Math.floor((samples * bitRate) / (8 * slot * sampleRate)) + padding) * slot,
+    samples,
+    sampleRate,
+    channels: bytes[at + 3] >> 6 === 3 ? 1 : 2,
+    kind: ((bytes[at + 1] & 0x1e) << 8) | (bytes[at + 2] & 0x0c),
+  };
+}
+
+/** True where an MPEG audio stream begins: a frame header with a second of its kind right behind the frame, or the end. */
+export function isMp3(source: ByteSource): boolean {
+  const at = skipId3(source);
+  const head = source.read(at, at + 4);
+  const first = mp3Header(head, 0);
+  if (!first) return false;
+  const next = source.read(at + first.bytes, at + first.bytes + 4);
+  return next.length < 4 || isTail(next, 0) || mp3Header(next, 0)?.kind === first.kind;
+}
+
+interface Mp3Stream {
+  /** Byte range of the frames. */
+  begin: number;
+  end: number;
+  sampleRate: number;
+  channels: number;
+}
+
+/** Walks all frames: a file that is cut or damaged between frames is noticed before anything is decoded. */
+function walk(bytes: Uint8Array, begin: number, name: string): Mp3Stream {
+  const first = mp3Header(bytes, begin);
+  if (!first) refuse(name, "the MP3 file has no first frame; it is damaged");
+  const promised = infoFrames(bytes, begin, first);
+  const seconds = (frames: number) => `${((frames * first.samples) / first.sampleRate).toFixed(3)} s`;
+  let at = begin;
+  let frames = 0;
+  while (at < bytes.length && !isTail(bytes, at)) {
+    const header = mp3Header(bytes, at);
+    if (header && header.kind !== first.kind)
+      refuse(
+        name,
+        `the MP3 stream changes its format after ${seconds(frames)}; such files are not supported`,
+      );
+    if (!header) refuse(name, `the MP3 data is damaged after ${seconds(frames)} (byte ${at})`);
+    if (at + header.bytes > bytes.length)
+      refuse(name, `the file is cut short: its last MP3 frame, after ${seconds(frames)}, is not whole`);
+    at += header.bytes;
+    frames++;
+  }
+  // The Info frame itself carries no audio and is not counted.
+  if (promised !== undefined && frames - 1 < promised)
+    refuse(
+      name,
+      `the file is cut short: its header promises ${seconds(promised)} of audio, ${seconds(frames - 1)} are there`,
+    );
+  return { begin, end: at, sampleRate: first.sampleRate, channels: first.channels };
+}
+
+/** The frame count of a Xing or Info header, which encoders write into the first frame behind the side information. */
+function infoFrames(
+  bytes: Uint8Array,
+  begin: number,
+  { samples, channels }: FrameHeader,
+): number | undefined {
+  const sideInfo = samples === 1152 ? (channels === 1 ? 17 : 32) : channels === 1 ? 9 : 17;
+  const at = begin + 4 + sideInfo;
+  const mark = String.fromCharCode(...bytes.subarray(at, at + 4));
+  if ((mark !== "Xing" && mark !== "Info") || at + 12 > bytes.length || !(bytes[at + 7] & 1))
+    return undefined;
+  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(at + 8);
+}
+
+/** What may follow the last frame: ID3v1, APE and Lyrics3 tags, or zeros. */
+function isTail(bytes: Uint8Array, at: number): boolean {
+  const mark = String.fromCharCode(...bytes.subarray(at, at + 3));
+  if (["TAG", "APE", "LYR", "ID3"].includes(mark)) return true;
+  for (let i = at; i < bytes.length; i++) if (bytes[i] !== 0) return false;
+  return true;
+}
+
+/** Decodes an MP3 (MPEG layer I, II or III) file; the encoder's delay and padding are cut off as its LAME header says. */
+export async function decodeMp3(source: ByteSource, name: string, segment: Segment): Promise<Decoded> {
+  const bytes = source.read(0, source.size);
+  const stream = walk(bytes, skipId3(source), name);
+  const decoder = new MPEGDecoder();
+  await decoder.ready;
+  try {
+    const { channelData, samplesDecoded } = await quietly(name, "MP3", () =>
+      decoder.decode(bytes.subarray(stream.begin, stream.end)),
+    );
+    if (samplesDecoded === 0) refuse(name, "the MP3 file holds no audio");
+    const [start, end] = segmentSamples(samplesDecoded, stream.sampleRate, segment, name);
+    // The package always gives two channels.
+    const wanted = channelData.slice(0, stream.channels);
+    return { channelData: wanted.map((all) => all.subarray(start, end)), sampleRate: stream.sampleRate };
+  } finally {
+    decoder.free();
+  }
+}

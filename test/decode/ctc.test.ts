@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { beamSearch } from "../../src/decode/beam.ts";
-import { forcedAlign, frameSeconds, greedyDecode, logSoftmax } from "../../src/decode/ctc.ts";
+import { type CtcSpan, forcedAlign, frameSeconds, greedyDecode, logSoftmax } from "../../src/decode/ctc.ts";
 import { type Case, paths, sequences, smallCase } from "./brute-force.ts";
 
 const tokensOf = (spans: { token: number }[]) => spans.map((span) => span.token);

@@ -37,8 +37,11 @@ const objective = z.strictObject({
   target: key(
     z
       .string()
-      .regex(/^(labels\.[^.]+|characters|phones)$/, "must be `labels.NAME`, `characters` or `phones`"),
-    "`labels.NAME` of the manifest, the `characters` of its text, or its `phones`.",
+      .regex(
+        /^(labels\.[^.]+|characters|phones|tokens)$/,
+        "must be `labels.NAME`, `characters`, `phones` or `tokens`",
+      ),
+    "`labels.NAME` of the manifest, the `characters` or white-space-separated `tokens` of its text, or its `phones`.",
   ),
   pool: key(
     z.enum(["mean", "none"]),
@@ -68,6 +71,11 @@ const objective = z.strictObject({
     z.boolean(),
     "CTC: an utterance with more targets than frames counts as 0 instead of being refused.",
   ).default(false),
+  letterCase: key(
+    z.enum(["keep", "lower", "upper"]),
+    "CTC: the letter case that text is brought to first.",
+  ).default("keep"),
+  dropStress: key(z.boolean(), "CTC: drop stress marks from phones.").default(false),
   stream: key(
     z.string(),
     "Which corpus it learns from: `main`, or a name under `streams`; each stream has its own batches.",
@@ -209,7 +217,7 @@ export const recipeSchema = z
     if ("main" in recipe.streams) fault(["streams", "main"], "is the name of the recipe's own `corpus`");
     for (const [name, o] of Object.entries(recipe.objectives)) {
       if (o.loss === "ctc" && o.target.startsWith("labels."))
-        fault(["objectives", name, "target"], "must be `characters` or `phones` for ctc");
+        fault(["objectives", name, "target"], "must be `characters`, `phones` or `tokens` for ctc");
       if (o.loss !== "ctc" && !o.target.startsWith("labels."))
         fault(["objectives", name, "target"], `must be \`labels.NAME\` for ${o.loss}`);
       if (o.loss === "ctc" && o.pool === "mean")

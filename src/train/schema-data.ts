@@ -21,43 +21,39 @@ export const upstream = z
 
 const overlap = key(
   z.boolean(),
-  "Accept a speaker on both sides of the split; refused otherwise, since results on heard speakers say little about new ones.",
+  "Accept a speaker in two parts; refused otherwise, since results on heard voices say little about new ones.",
 ).default(false);
-const stratify = key(
-  z.array(z.string()),
-  "Fields, such as `labels.severity`, whose proportions each part keeps.",
-).default([]);
+const seed = key(
+  z.int(),
+  "Draws the parts; apart from the run's own seed, so that runs with several seeds share their parts.",
+).default(1);
+
+/** Fits `SplitSpec` of corpus/splits.ts, which does the work. */
 const split = z.discriminatedUnion("by", [
-  z.strictObject({
-    by: z.literal("field"),
-    field: key(
-      z.string(),
-      "The manifest field that names each utterance's part: `train`, `validation` or `test`.",
-    ).default("split"),
-    allowSpeakerOverlap: overlap,
-  }),
+  z.strictObject({ by: z.literal("field"), allowSpeakerOverlap: overlap }),
   z.strictObject({
     by: z.literal("speakers"),
     test: key(z.array(z.string()).min(1), "Speakers of the test part."),
-    validation: key(z.array(z.string()), "Speakers of the validation part; all others train.").default([]),
+    valid: key(z.array(z.string()), "Speakers of the validation part; all others train.").default([]),
     allowSpeakerOverlap: overlap,
   }),
   z.strictObject({
     by: z.literal("folds"),
-    fold: key(z.int().min(0), "Which fold is the test part; the next one (cyclically) validates.").default(0),
-    of: key(z.int().min(3), "How many folds; no speaker is in two of them.").default(5),
-    stratify,
+    fold: key(z.int().min(0), "Which fold is the test part; the next ones (cyclically) validate.").default(0),
+    folds: key(z.int().min(2), "How many folds; no speaker is in two of them.").default(5),
+    validFolds: key(z.int().min(0), "How many folds validate.").default(1),
+    stratify: key(
+      z.array(z.string()),
+      "Labels, such as `severity`, whose values are dealt evenly over the folds.",
+    ).default([]),
+    seed,
     allowSpeakerOverlap: overlap,
   }),
   z.strictObject({
     by: z.literal("random"),
-    test: key(fraction, "Share of the test part.").default(0.2),
-    validation: key(fraction, "Share of the validation part.").default(0.2),
-    unit: key(
-      z.enum(["speaker", "utterance"]),
-      "What is drawn: whole speakers, or single utterances where speakers are unknown.",
-    ).default("speaker"),
-    stratify,
+    valid: key(fraction, "Share of utterances that validate.").default(0.1),
+    test: key(fraction, "Share of utterances of the test part.").default(0.2),
+    seed,
     allowSpeakerOverlap: overlap,
   }),
 ]);
@@ -96,7 +92,7 @@ export const corpus = z
     maxSeconds: key(positive, "Longer training utterances are left out and listed.").default(30),
     split: key(
       chosen("by", "field", split).prefault({}),
-      "How utterances are divided into training, validation and test.",
+      "How utterances are divided: by the manifest's `split` field, by lists of speakers, into speaker-independent folds, or at random.",
     ),
   })
   .refine((c) => (c.manifest === undefined) !== (c.synthetic === undefined), {

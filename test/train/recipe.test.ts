@@ -33,7 +33,7 @@ describe("recipe", () => {
       seed: 1,
       epochs: 10,
       upstream: { model: "models/nano", layers: "last" },
-      corpus: { sampleRate: 16000, resample: true, normalize: true, split: { by: "field", field: "split" } },
+      corpus: { sampleRate: 16000, resample: true, normalize: true, split: { by: "field" } },
       objectives: { digit: { pool: "mean", head: "linear", weight: 1, reduction: "mean" } },
       plan: { freeze: ["feature_extractor"], headFirst: 0, recompute: "none", groups: [] },
       optimizer: { name: "adam", lr: 1e-4, betas: [0.9, 0.98], clip: 1 },
@@ -81,7 +81,7 @@ describe("recipe", () => {
       { match: "head", lr: 2 },
     ]);
     expect(recipe.objectives.digit.head).toMatchObject({ lstm: { hidden: 12 } });
-    expect(recipe.corpus.split).toMatchObject({ by: "folds", fold: 2, of: 5 });
+    expect(recipe.corpus.split).toMatchObject({ by: "folds", fold: 2, folds: 5 });
   });
 
   it.each([
@@ -112,13 +112,13 @@ describe("recipe", () => {
   it.each([
     [
       { loss: "ctc", target: "labels.digit" },
-      /objectives\.digit\.target: must be `characters` or `phones` for ctc/,
+      /objectives\.digit\.target: must be `characters`, `phones` or `tokens` for ctc/,
     ],
     [{ loss: "mse", target: "phones" }, /objectives\.digit\.target: must be `labels\.NAME` for mse/],
     [{ loss: "ctc", target: "phones", pool: "mean" }, /objectives\.digit\.pool: must be `none`/],
     [
       { loss: "ctc", target: "phonemes" },
-      /target: must be `labels\.NAME`, `characters` or `phones`, not "phonemes"/,
+      /target: must be `labels\.NAME`, `characters`, `phones` or `tokens`, not "phonemes"/,
     ],
     [{ loss: "ctc", target: "phones", stream: "de" }, /stream: must be one of main/],
     [{ target: "phones" }, /objectives\.digit\.loss: is missing; it must be cross-entropy, ctc, mse or l1/],

@@ -1,0 +1,300 @@
+import { defineOp } from "../tensor/define.ts";
+import { addDim, type Dim, mulDim, sameShape } from "../tensor/dims.ts";
+import { describe, type NdArray, type Tensor, type TensorType } from "../tensor/tensor.ts";
+import { add, cast, equal, exp, less, log, mul, neg, sub, where } from "./elementwise.ts";
+import { matMul } from "./matmul.ts";
+import { concat, expand, pad, range, reshape, slice, transpose } from "./movement.ts";
+import { logSoftmax, softmax } from "./norm.ts";
+import { reduceMax, reduceSum } from "./reduce.ts";
+import { constant, scalar } from "./source.ts";
+
+/*
+ * Connectionist temporal classification (Graves et al. 2006). The label sequence is stretched to states
+ * blank, y1, blank, y2, ..., blank; `ctcTrellis` sums over paths through them by a Scan. The gradient is closed form
+ * (their eq. 15): softmax minus the probability of being in a state, so the Scan itself is never differentiated.
+ */
+
+/** Log probability of what cannot happen: finite, so that differences of it are not NaN. */
+const NEVER = -1e30;
+
+interface TrellisAttrs {
+  /** Walk from the last frame to the first (the paper's beta, including the frame's own emission). */
+  reverse: boolean;
+}
+
+const trellisOp = defineOp<TrellisAttrs>({
+  name: "ctcTrellis",
+  doc: "s_t = emission_t + logsumexp of s_(t-1) at the same, the previous and (where `skip` is 0, not -1e30) the one before; frames that are not valid keep the state. Reverse walks back from the `start` states.",
+  infer: (inputs) => {
+    const [emissions, skip, valid, start] = inputs;
+    const [frames, batch, states] = emissions.shape;
+    if (
+      !sameShape(skip.shape, [batch, states]) ||
+      !sameShape(valid.shape, [frames, batch, 1]) ||
+      !sameShape(start.shape, [batch, states])
+    )
+      throw new Error(
+        `${describe("ctcTrellis", inputs, ["emissions", "skip", "valid", "start"])}: wants [frames, batch, states], [batch, states], [frames, batch, 1] and [batch, states]`,
+      );
+    return [emissions];
+  },
+  emit: (e, [emissions, skip, valid, start], { reverse }, node) => {
+    const [, batch, states] = node.inputs[0].shape;
+    const state: TensorType = { shape: [batch, states], dtype: "f32" };
+    const constant = (values: number[]) => e.constant("i64", [values.length], values);
+    const margin = e.node("Expand", [e.constant("f32", [1, 1], [NEVER]), e.sizes([batch, 2])]);
+    const end = e.sizes([addDim(states, 2)]);
+    const body = e.subgraph(
+      "ctc",
+      [state, state, { shape: [batch, 1], dtype: "bool" }],
+      (b, [before, emission, isValid]) => {
+        const wide = b.node("Concat", reverse ? [before, margin] : [margin, before], { axis: 1 });
+        const part = (from: number) => {
+          const to = from === 2 ? end : e.node("Sub", [end, constant([2 - from])]);
+          return b.node("Unsqueeze", [
+            b.node("Slice", [wide, constant([from]), to, constant([1])]),
+            constant([0]),
+          ]);
+        };
+        const [same, next, overNext] = reverse ? [part(0), part(1), part(2)] : [part(2), part(1), part(0)];
+        const paths = b.node("Concat", [same, next, b.node("Add", [overNext, skip])], { axis: 0 });
+        const sum = b.node("ReduceLogSumExp", [paths, constant([0])], { keepdims: 0 });
+        const now = b.node("Where", [isValid, b.node("Add", [emission, sum]), before]);
+        return [now, now];
+      },
+      [state, state],
+    );
+    const way = reverse ? 1 : 0;
+    const directions = { scan_input_directions: [way, way], scan_output_directions: [way] };
+    return [
+      e.nodes(
+        "Scan",
+        [start, emissions, valid],
+        { body, num_scan_inputs: 2, ...directions },
+        { outputs: 2 },
+      )[1],
+    ];
+  },
+  vjp: { nonDifferentiable: "ctcLoss has its gradient in closed form" },
+  traits: {},
+  reference: ([emissions, skip, valid, start], { reverse }) => {
+    const [frames, batch, states] = emissions.shape;
+    const data = new Float64Array(emissions.data.length);
+    const towards = reverse ? 1 : -1;
+    for (let step = 0; step < frames; step++) {
+      const t = reverse ? frames - 1 - step : step;
+      for (let b = 0; b < batch; b++) {
+        const before = (s: number) => {
+          if (s < 0 || s >= states) return NEVER;
+          return step === 0 ? start.data[b * states + s] : data[((t + towards) * batch + b) * states + s];
+        };
+        for (let s = 0; s < states; s++) {
+          const at = (t * batch + b) * states + s;
+          const paths = [before(s), before(s + towards), before(s + 2 * towards) + skip.data[b * states + s]];
+          const top = Math.max(...paths);
+          const sum = top + Math.log(paths.reduce((total, p) => total + Math.exp(p - top), 0));
+          data[at] = valid.data[t * batch + b] ? emissions.data[at] + sum : before(s);
+        }
+      }
+    }
+    return [{ shape: emissions.shape, data }];
+  },
+  samples: [false, true].map((reverse) => ({
+    inputs: [
+      { shape: [4, 2, 5], range: [-3, 0] as const },
+      { shape: [2, 5], values: [NEVER, NEVER, NEVER, 0, NEVER, NEVER, NEVER, NEVER, NEVER, NEVER] },
+      { shape: [4, 2, 1], dtype: "bool" as const, values: [1, 1, 1, 1, 1, 1, 1, 0] },
+      { shape: [2, 5], values: [0, NEVER, NEVER, NEVER, NEVER, 0, NEVER, NEVER, NEVER, NEVER] },
+    ],
+    attrs: { reverse },
+  })),
+});
+const trellis = (
+  inputs: [emissions: Tensor, skip: Tensor, valid: Tensor, start: Tensor],
+  reverse: boolean,
+): Tensor => trellisOp(inputs, { reverse })[0];
+
+interface CtcAttrs {
+  blank: number;
+  /** An impossible alignment costs 0 instead of infinity. Its gradient is 0 either way, never NaN. */
+  zeroInfinity: boolean;
+}
+
+interface Lattice {
+  /** [batch, states, vocabulary], 1 where a state emits a symbol. */
+  symbols: Tensor;
+  skip: Tensor;
+  skipBack: Tensor;
+  valid: Tensor;
+  start: Tensor;
+  last: Tensor;
+  emissions: Tensor;
+}
+
+/** [frames, batch, .] from [batch, frames, .] and back. */
+const timeMajor = (x: Tensor): Tensor => transpose(x, [1, 0, 2]);
+
+function lattice([logits, labels, frames, targets]: readonly Tensor[], blank: number): Lattice {
+  const [batch, time, vocabulary] = logits.shape;
+  const longest = labels.shape[1];
+  const states = addDim(mulDim(longest, 2), 1);
+  const blanks = (width: Dim) => expand(constant([1, 1], [blank], "i32"), [batch, width]);
+  const pairs = concat(
+    [reshape(blanks(longest), [batch, longest, 1]), reshape(labels, [batch, longest, 1])],
+    2,
+  );
+  const sequence = concat([reshape(pairs, [batch, mulDim(longest, 2)]), blanks(1)], 1);
+  const symbols = cast(equal(reshape(sequence, [batch, states, 1]), range(vocabulary)), "f32");
+
+  // A state may be entered past a blank where it is a label and differs from the label before.
+  const [now, before] = [slice(sequence, 1, 2, states), slice(sequence, 1, 0, addDim(states, -2))];
+  const open = where(equal(now, before), 0, where(equal(now, scalar(blank, "i32")), 0, scalar(1)));
+  const penalty = (allowed: Tensor) => mul(sub(1, allowed), NEVER);
+  const place = reshape(range(states), [1, states]);
+  const lengths = reshape(targets, [batch, 1]);
+  const end = add(lengths, lengths);
+  const zeroAt = (condition: Tensor) => where(condition, scalar(0), scalar(NEVER));
+  const isEnd = equal(place, end);
+  const first = zeroAt(equal(place, scalar(0, "i32")));
+  const time32 = reshape(range(time), [time, 1, 1]);
+  return {
+    symbols,
+    skip: penalty(pad(open, 1, 2, 0)),
+    skipBack: penalty(pad(open, 1, 0, 2)),
+    valid: less(time32, reshape(frames, [1, batch, 1])),
+    start: expand(first, [batch, states]),
+    last: zeroAt(isEnd),
+    emissions: timeMajor(matMul(logSoftmax(logits), symbols, { transB: true })),
+  };
+}
+
+function logSumExp(x: Tensor): Tensor {
+  const top = reduceMax(x, [-1], true);
+  return add(top, log(reduceSum(exp(sub(x, top)), [-1], true)));
+}
+
+/** ln P(labels | logits), [batch, 1]; about -1e30 where there is no alignment. */
+function logLikelihood(l: Lattice, targets: Tensor): Tensor {
+  const alpha = trellis([l.emissions, l.skip, l.valid, l.start], false);
+  const [time, batch, states] = alpha.shape;
+  const final = reshape(slice(alpha, 0, addDim(time, -1), time), [batch, states]);
+  const place = reshape(range(states), [1, states]);
+  const lengths = reshape(targets, [batch, 1]);
+  const end = add(lengths, lengths);
+  const beforeEnd = sub(end, scalar(1, "i32"));
+  const accepting = where(equal(place, end), 0, where(equal(place, beforeEnd), 0, scalar(NEVER)));
+  return logSumExp(add(final, accepting));
+}
+
+const possible = (likelihood: Tensor): Tensor => less(NEVER / 2, likelihood);
+
+const ctcOp = defineOp<CtcAttrs>({
+  name: "ctcLoss",
+  doc: "-ln of the summed probability of every alignment of the labels with the frames, per utterance (Graves et al. 2006, eq. 8).",
+  infer: (inputs) => {
+    const [logits, labels, frames, targets] = inputs;
+    const [batch] = logits.shape;
+    const fits =
+      logits.shape.length === 3 &&
+      labels.shape.length === 2 &&
+      sameShape([labels.shape[0]], [batch]) &&
+      sameShape(frames.shape, [batch]) &&
+      sameShape(targets.shape, [batch]) &&
+      [labels, frames, targets].every(({ dtype }) => dtype === "i32");
+    if (!fits)
+      throw new Error(
+        `${describe("ctcLoss", inputs, ["logits", "labels", "frames", "targets"])}: wants [batch, frames, vocabulary], i32 [batch, labels], i32 [batch] and i32 [batch]`,
+      );
+    return [{ shape: [batch], dtype: "f32" }];
+  },
+  emit: {
+    lower: (inputs, { blank, zeroInfinity }) => {
+      const likelihood = logLikelihood(lattice(inputs, blank), inputs[3]);
+      const impossible = zeroInfinity ? 0 : Number.POSITIVE_INFINITY;
+      return [reshape(where(possible(likelihood), neg(likelihood), impossible), [inputs[0].shape[0]])];
+    },
+  },
+  vjp: [
+    ({ dy, inputs, attrs: { blank } }) => {
+      const [logits, , , targets] = inputs;
+      const l = lattice(inputs, blank);
+      const likelihood = logLikelihood(l, targets);
+      const alpha = trellis([l.emissions, l.skip, l.valid, l.start], false);
+      const beta = trellis([l.emissions, l.skipBack, l.valid, l.last], true);
+      const [batch] = logits.shape;
+      const path = sub(sub(add(alpha, beta), l.emissions), reshape(likelihood, [1, batch, 1]));
+      const inState = where(l.valid, exp(path), scalar(0));
+      const occupied = matMul(timeMajor(inState), l.symbols);
+      // Padding and impossible alignments: zero by choice, not by product, since 0 times infinity is NaN.
+      const slope = where(timeMajor(l.valid), sub(softmax(logits), occupied), scalar(0));
+      return mul(
+        where(reshape(possible(likelihood), [batch, 1, 1]), slope, scalar(0)),
+        reshape(dy, [batch, 1, 1]),
+      );
+    },
+    { nonDifferentiable: "labels are integers" },
+    { nonDifferentiable: "lengths are integers" },
+    { nonDifferentiable: "lengths are integers" },
+  ],
+  traits: {},
+  reference: ([logits, labels, frames, targets], { blank, zeroInfinity }) => {
+    const [batch, time, vocabulary] = logits.shape;
+    const longest = labels.shape[1];
+    const loss = new Float64Array(batch);
+    for (let b = 0; b < batch; b++) {
+      const logp = (t: number, v: number) => {
+        const row = logits.data.subarray((b * time + t) * vocabulary, (b * time + t + 1) * vocabulary);
+        const top = row.reduce((x, y) => Math.max(x, y));
+        return row[v] - top - Math.log(row.reduce((sum, x) => sum + Math.exp(x - top), 0));
+      };
+      const y = Array.from(labels.data.subarray(b * longest, b * longest + targets.data[b]));
+      const states = [blank, ...y.flatMap((symbol) => [symbol, blank])];
+      // Probabilities, not logarithms: the plainest form, good for the short sequences of tests.
+      let p: number[] = states.map((_, s) => (s === 0 ? 1 : 0));
+      for (let t = 0; t < frames.data[b]; t++)
+        p = states.map((symbol, s) => {
+          const skips = s >= 2 && symbol !== blank && symbol !== states[s - 2] ? p[s - 2] : 0;
+          return Math.exp(logp(t, symbol)) * (p[s] + (p[s - 1] ?? 0) + skips);
+        });
+      const total = p[p.length - 1] + (p[p.length - 2] ?? 0);
+      loss[b] = total > 0 ? -Math.log(total) : zeroInfinity ? 0 : Number.POSITIVE_INFINITY;
+    }
+    return [{ shape: [batch], data: loss } satisfies NdArray];
+  },
+  samples: [
+    {
+      inputs: [
+        { shape: [3, 6, 5], range: [-2, 2] },
+        { shape: [3, 3], dtype: "i32", values: [1, 2, 2, 3, 3, 0, 4, 0, 0] },
+        { shape: [3], dtype: "i32", values: [6, 5, 4] },
+        { shape: [3], dtype: "i32", values: [3, 2, 1] },
+      ],
+      attrs: { blank: 0, zeroInfinity: false },
+    },
+    {
+      inputs: [
+        { shape: [3, 2, 4], range: [-2, 2] },
+        { shape: [3, 2], dtype: "i32", values: [1, 1, 0, 0, 2, 0] },
+        { shape: [3], dtype: "i32", values: [2, 2, 1] },
+        { shape: [3], dtype: "i32", values: [2, 0, 1] },
+      ],
+      attrs: { blank: 3, zeroInfinity: true },
+      why: "an impossible repetition in two frames, an empty target, a single frame, another blank",
+    },
+  ],
+});
+
+/**
+ * CTC loss of each utterance, [batch].
+ * @param logits [batch, frames, vocabulary], before any softmax
+ * @param labels i32 [batch, labels], padded with any symbol of the vocabulary
+ * @param frames i32 [batch], valid frames of each utterance
+ * @param targets i32 [batch], labels of each utterance
+ */
+export const ctcLoss = (
+  logits: Tensor,
+  labels: Tensor,
+  frames: Tensor,
+  targets: Tensor,
+  attrs: CtcAttrs,
+): Tensor => ctcOp([logits, labels, frames, targets], attrs)[0];

@@ -17,16 +17,19 @@ const moment = z
   .describe("A point of the run.");
 
 const lstmHead = z.strictObject({
-  lstm: z.strictObject({
-    hidden: key(count, "Units per direction.").default(256),
-    layers: key(count, "Stacked layers.").default(1),
-    bidirectional: key(z.boolean(), "Read both ways.").default(true),
-    dropout: key(fraction, "Between layers.").default(0),
-    projection: key(
-      z.int().min(0),
-      "Width of a linear layer before the first LSTM; 0 leaves it out.",
-    ).default(0),
-  }),
+  lstm: key(
+    z.strictObject({
+      hidden: key(count, "Units per direction.").default(256),
+      layers: key(count, "Stacked layers.").default(1),
+      bidirectional: key(z.boolean(), "Read both ways.").default(true),
+      dropout: key(fraction, "Between layers.").default(0),
+      projection: key(
+        z.int().min(0),
+        "Width of a linear layer before the first LSTM; 0 leaves it out.",
+      ).default(0),
+    }),
+    "Stacked LSTMs before the linear layer.",
+  ),
 });
 
 const objective = z.strictObject({
@@ -106,7 +109,13 @@ export const recipeSchema = z
     upstream: key(upstream, "The model that is adapted."),
     corpus: key(corpus, "The speech it learns from."),
     streams: key(
-      z.record(z.string(), z.strictObject({ corpus, batch: batch.prefault({}) })),
+      z.record(
+        z.string(),
+        z.strictObject({
+          corpus: key(corpus, "Its speech, with the keys of `corpus`."),
+          batch: key(batch.prefault({}), "Its batches, with the keys of `batch`."),
+        }),
+      ),
       "Further corpora by name, for objectives with a `stream`; each step takes one batch of every stream.",
     ).default({}),
     objectives: key(
@@ -185,7 +194,7 @@ export const recipeSchema = z
           keep: key(count, "How many of the newest stay.").default(2),
         })
         .prefault({}),
-      "What a killed run resumes from; one is also written at the end of each epoch and on Ctrl-C.",
+      "What a killed run resumes from; one is also written on Ctrl-C.",
     ),
     threads: key(
       z.int().min(0),

@@ -30,6 +30,8 @@ def setup(mode="f32", batch=1, seconds=10, threads=2):
 
 
 def step():
+    if not state:
+        raise ValueError("no set-up yet")
     start = time.perf_counter()
     with torch.inference_mode(), state["autocast"]:
         state["model"](state["audio"])

@@ -52,6 +52,8 @@ def setup(
 
 
 def step():
+    if not state:
+        raise ValueError("no set-up yet")
     model, adam = state["model"], state["adam"]
     start = time.perf_counter()
     adam.zero_grad()

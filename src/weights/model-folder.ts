@@ -4,9 +4,15 @@ import { UserError } from "../errors.ts";
 import { openSafetensors } from "./safetensors.ts";
 import { openShards, readJsonObject } from "./shards.ts";
 import { renamed, type TensorFile } from "./tensor-file.ts";
+import { openTorchStateDict } from "./torch-archive.ts";
 
 // In the order in which transformers looks for them.
-const WEIGHT_FILES = ["model.safetensors", "model.safetensors.index.json"];
+const WEIGHT_FILES = [
+  "model.safetensors",
+  "model.safetensors.index.json",
+  "pytorch_model.bin",
+  "pytorch_model.bin.index.json",
+];
 
 /** A model in Hugging Face's form: `config.json` and the weights beside it. */
 export interface ModelFolder {
@@ -22,7 +28,10 @@ export function openModelFolder(folder: string): ModelFolder {
   return { path: folder, config, weights: openWeights(folder) };
 }
 
-/** Opens the weights of a model folder, or one weight file, whatever its format. */
+/**
+ * Opens the weights of a model folder, or one weight file: safetensors by that ending, an index of shards, anything else
+ * as a PyTorch file that holds a state dict.
+ */
 export function openWeights(path: string): TensorFile {
   if (!existsSync(path)) throw new UserError(`${path}: does not exist`);
   if (statSync(path).isDirectory()) {
@@ -31,7 +40,7 @@ export function openWeights(path: string): TensorFile {
     return openWeights(join(path, name));
   }
   if (path.endsWith(".index.json")) return openShards(path, openWeights);
-  return openSafetensors(path);
+  return path.endsWith(".safetensors") ? openSafetensors(path) : openTorchStateDict(path);
 }
 
 const LISTED = 8;

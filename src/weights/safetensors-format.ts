@@ -1,13 +1,13 @@
 import { quote, UserError } from "../errors.ts";
 import {
   type ByteSource,
-  contiguousTensors,
   type Dtype,
   ELEMENT_BYTES,
   elementCount,
   memorySource,
   type TensorFile,
   type TensorInfo,
+  tensorsAt,
 } from "./tensor-file.ts";
 
 // The format: 8 bytes little-endian header size, a JSON header {name: {dtype, shape, data_offsets}}, then the data,
@@ -55,7 +55,7 @@ export function tensorsOf(source: ByteSource): TensorFile {
     starts.set(name, dataStart + start);
   }
   checkCoverage(infos, starts, dataStart, size, fail);
-  return contiguousTensors(source, infos, metadata, (name) => starts.get(name)!);
+  return tensorsAt(source, infos, metadata, (name) => ({ source, offset: starts.get(name)! }));
 }
 
 type Fail = (what: string) => never;

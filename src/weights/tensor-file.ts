@@ -148,15 +148,18 @@ export function halfToFloat(bits: number): number {
 
 export const isFloat = (dtype: Dtype) => dtype[0] === "F" || dtype === "BF16";
 
-/**
- * A `TensorFile` whose tensors lie contiguously in a source: `placeOf` gives the first byte of each.
- * Safetensors and shards read this way; PyTorch archives do too where strides are contiguous.
- */
-export function contiguousTensors(
+/** Where the C-order elements of a tensor begin. */
+export interface Place {
+  source: ByteSource;
+  offset: number;
+}
+
+/** A `TensorFile` over tensors whose places `locate` finds; `source` is what it names and closes. */
+export function tensorsAt(
   source: ByteSource,
   infos: Map<string, TensorInfo>,
   metadata: Record<string, string>,
-  placeOf: (name: string) => number,
+  locate: (name: string) => Place,
 ): TensorFile {
   return {
     path: source.path,
@@ -165,14 +168,16 @@ export function contiguousTensors(
     readF32(name, into) {
       const info = infoOf(source.path, infos, name);
       const target = targetFor(source.path, info, into);
-      readFloats(source, placeOf(name), info.dtype, target);
+      const place = locate(name);
+      readFloats(place.source, place.offset, info.dtype, target);
       return target;
     },
     readNumbers(name) {
       const { dtype, shape } = infoOf(source.path, infos, name);
       const data = numbersFor(dtype, elementCount(shape)!);
-      if (isFloat(dtype) && data instanceof Float32Array) readFloats(source, placeOf(name), dtype, data);
-      else source.read(placeOf(name), bytesOf(data));
+      const place = locate(name);
+      if (data instanceof Float32Array) readFloats(place.source, place.offset, dtype, data);
+      else place.source.read(place.offset, bytesOf(data));
       return { dtype, shape, data };
     },
     close: () => source.close(),

@@ -1,0 +1,33 @@
+import { Command } from "commander";
+
+/** A command in the house style: a summary, an example that works, and `--json`. */
+export function newCommand(name: string, description: string, examples: string[]): Command {
+  const shown = examples.map((example) => `  $ voxsmith ${example}`).join("\n");
+  return new Command(name)
+    .description(description)
+    .option("--json", "print one JSON document on stdout; everything else goes to stderr")
+    .addHelpText("after", `\nExample${examples.length > 1 ? "s" : ""}:\n${shown}`);
+}
+
+/** Prints a command's result: JSON with `--json`, else text for people. */
+export function printResult(options: { json?: boolean }, value: unknown, text: string): void {
+  process.stdout.write(options.json ? `${JSON.stringify(value, null, 2)}\n` : `${text}\n`);
+}
+
+/**
+ * A signal that the first Ctrl-C (or SIGTERM) raises, for work that saves and stops by itself; the second one ends
+ * the process. `dispose` puts the default behaviour back.
+ */
+export function interruptSignal(say: string): { signal: AbortSignal; dispose(): void } {
+  const controller = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (controller.signal.aborted) process.exit(signal === "SIGINT" ? 130 : 143);
+    process.stderr.write(`\n${say}\n`);
+    controller.abort();
+  };
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  return {
+    signal: controller.signal,
+    dispose: () => process.off("SIGINT", onSignal).off("SIGTERM", onSignal),
+  };
+}

@@ -1,0 +1,17 @@
+import type { Command } from "commander";
+
+/** A command's module is loaded only when it is used, so that `--help` is immediate. */
+export interface CommandEntry {
+  name: string;
+  summary: string;
+  load(): Promise<{ command(): Command }>;
+}
+
+/** Every command there is, in the order of `--help`: only those that work. */
+export const commands: CommandEntry[] = [
+  {
+    name: "doctor",
+    summary: "say what runs on this machine, what is missing and how to get it",
+    load: () => import("./doctor.ts"),
+  },
+];

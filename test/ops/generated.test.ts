@@ -112,7 +112,8 @@ function checkGradient(op: Op, sample: Sample): void {
   const loss = ops.sumAll(ops.mul(y, ops.input("weights", y.shape)));
   const wrt = inputs.filter((t, i) => t.dtype === "f32" && hasRule(op, i));
   const grads = ops.gradients(loss, wrt).wrt;
-  const values = evaluate(grads as Tensor[], feeds);
+  // The inputs too: a gradient alone may not contain the axes that its sizes come from.
+  const values = evaluate([...(grads as Tensor[]), ...inputs], feeds);
   for (const [k, input] of wrt.entries()) {
     const { name } = input.node.attrs as { name: string };
     const at = feeds.get(name)!;

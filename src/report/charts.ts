@@ -42,7 +42,8 @@ export function lineChart({ x, y, series, marks = [] }: LineChart, size: Size = 
     const stroke = paint(colour ?? i);
     return {
       type: "line",
-      name,
+      // The raw line behind a smoothed one must not lend the legend its paleness.
+      name: faint ? undefined : name,
       silent: true,
       data: points.map(([px, py]) => [px, showable(py, y) ? py : null]),
       showSymbol: markers === true || points.length === 1,
@@ -120,6 +121,7 @@ export function barChart(
       show: series.length * categories.length <= 24 && !series.some(({ high }) => high),
       position: horizontal ? "right" : "top",
       ...plainText(colours.ink, 12),
+      opacity: 1,
       formatter: ({ value: v }) => format(Number(v)),
     },
   }));
@@ -218,15 +220,30 @@ export function heatMap(input: HeatMap, size: Size = wide): Promise<string> {
     axisLine: { show: false },
     axisTick: { show: false },
     splitLine: { show: false },
-    axisLabel: { color: colours.ink, fontSize: 12, hideOverlap: true },
   });
-  const rowSpace = Math.min(size.width * 0.3, Math.max(...rows.map(textWidth)) + 14);
-  const cellWidth = (size.width - rowSpace - 40) / columns.length;
+  const label = { color: colours.ink, fontSize: 12, lineHeight: 14, overflow: "break" as const };
+  const { rowSpace, columnSpace, cellWidth, upright } = heatMapLayout(input, size.width);
   return draw(
     {
-      grid: { left: rowSpace + 24, right: 8, top: 44, bottom: 8 },
-      xAxis: { ...axis(columns, columnLabel), position: "top", nameGap: 28 },
-      yAxis: { ...axis(rows, rowLabel), inverse: true, nameGap: rowSpace, nameRotate: 90 },
+      grid: { left: rowSpace + 24, right: 8, top: columnSpace + 22, bottom: 8 },
+      xAxis: {
+        ...axis(columns, columnLabel),
+        position: "top",
+        nameGap: columnSpace,
+        axisLabel: {
+          ...label,
+          rotate: upright ? 90 : 0,
+          width: upright ? undefined : cellWidth - 4,
+          interval: cellWidth < 14 ? "auto" : 0,
+        },
+      },
+      yAxis: {
+        ...axis(rows, rowLabel),
+        inverse: true,
+        nameGap: rowSpace,
+        nameRotate: 90,
+        axisLabel: { ...label, width: rowSpace - 10, interval: "auto" },
+      },
       series: [
         {
           type: "custom",
@@ -270,6 +287,27 @@ export function heatMap(input: HeatMap, size: Size = wide): Promise<string> {
     },
     size,
   );
+}
+
+/** The size at which the cells of a heat map are at most `cell` pixels high and no higher than wide. */
+export function heatMapSize(input: HeatMap, width: number, cell: number): Size {
+  const natural = Math.min(
+    width,
+    heatMapLayout(input, width).rowSpace + 32 + input.columns.length * cell * 1.9,
+  );
+  const { columnSpace, cellWidth } = heatMapLayout(input, natural);
+  return { width: natural, height: columnSpace + 30 + input.rows.length * Math.min(cell, cellWidth) };
+}
+
+function heatMapLayout({ rows, columns }: HeatMap, width: number) {
+  const rowSpace = Math.min(width * 0.3, Math.max(...rows.map(textWidth)) + 14);
+  const cellWidth = (width - rowSpace - 32) / columns.length;
+  // Column names break between words, or stand upright where a word is wider than its column.
+  const upright = columns.some((name) => name.split(" ").some((word) => textWidth(word) > cellWidth - 4));
+  const columnSpace = upright
+    ? Math.min(140, Math.max(...columns.map(textWidth)) + 10)
+    : 14 * Math.max(...columns.map((name) => linesOf(name, cellWidth - 4))) + 10;
+  return { rowSpace, columnSpace, cellWidth, upright };
 }
 
 export interface ScatterChart {
@@ -370,6 +408,20 @@ const plainText = (color: string, fontSize: number) => ({
   textBorderWidth: 0,
   textBorderColor: "none",
 });
+
+/** Lines that a label takes when broken between words at `width` pixels. */
+function linesOf(text: string, width: number): number {
+  let [lines, used] = [1, 0];
+  for (const word of text.split(" ")) {
+    const space = textWidth(word);
+    if (used > 0 && used + 5 + space > width) {
+      lines++;
+      used = 0;
+    }
+    used += (used > 0 ? 5 : 0) + space;
+  }
+  return lines;
+}
 
 /** Estimated pixels of a 12 px label: fonts are not known here. */
 export const textWidth = (text: string): number => [...text].length * 7;

@@ -1,6 +1,6 @@
 /** One recording drawn over time: waveform, spectrogram and the symbols heard, in lines like a score. */
 import type { EditOp } from "../metrics/error-rate.ts";
-import { formatNumber } from "./format.ts";
+import { fixed } from "./format.ts";
 import { escapeHtml } from "./html.ts";
 import { opacityPng } from "./png.ts";
 import { spectrogram } from "./spectrogram.ts";
@@ -53,7 +53,9 @@ export function recordingFigure(recording: Recording, size: Size): string {
     parts.push(spectrum(image, from, to, width, top));
     top += spectrumHeight;
     if (heard.length > 0) {
-      const inside = heard.filter((s) => s.endSeconds > from && s.startSeconds < to);
+      // A symbol over a line's edge stands in the line that has its middle.
+      const middle = (s: TimedSymbol) => Math.min((s.startSeconds + s.endSeconds) / 2, seconds - 1e-9);
+      const inside = heard.filter((s) => middle(s) >= from && middle(s) < to);
       parts.push(...inside.map((s) => symbolBox(s, x(s.startSeconds), x(s.endSeconds), top)));
       top += symbolHeight;
     }
@@ -147,7 +149,7 @@ function timeAxis(from: number, to: number, x: (t: number) => number, top: numbe
     const at = Math.min(Math.max(x(k * step), left + 8), x(to) - 14);
     const unit = ticks.length === 0 ? " s" : "";
     ticks.push(
-      `<text x="${at.toFixed(1)}" y="${top + 15}" text-anchor="middle" fill="${colours.muted}">${formatNumber(Number((k * step).toFixed(2)))}${unit}</text>`,
+      `<text x="${at.toFixed(1)}" y="${top + 15}" text-anchor="middle" fill="${colours.muted}">${fixed(k * step, step < 0.1 ? 2 : step < 1 ? 1 : 0)}${unit}</text>`,
     );
   }
   return ticks.join("");

@@ -1,12 +1,12 @@
 import type { ConfusionMatrix, Label } from "../metrics/classification.ts";
 import { align, countEdits, sumErrors } from "../metrics/error-rate.ts";
-import { barChart, heatMap, type LineSeries, lineChart, textWidth } from "./charts.ts";
+import { barChart, type HeatMap, heatMap, heatMapSize, type LineSeries, lineChart } from "./charts.ts";
 import { fixed, formatDuration, formatNumber, grouped } from "./format.ts";
 import { type Content, type Html, html } from "./html.ts";
 import { page, type Section } from "./page.ts";
 import { type Recording, recordingFigure, type TimedSymbol } from "./recording.ts";
 import { smooth, thin } from "./series.ts";
-import { figure, half, narrow } from "./svg.ts";
+import { figure, half, narrow, wide } from "./svg.ts";
 import { alignmentKey, alignmentTable, table } from "./tables.ts";
 
 /** One curve of the log: an objective's loss (or `total`) on one part of the corpus. */
@@ -150,7 +150,7 @@ function facts(input: RunReportInput): [string, Content][] {
 
 const show = ({ percent }: MetricResult, value: number) =>
   percent ? fixed(100 * value, 1) : formatNumber(value);
-const unit = ({ percent }: MetricResult) => (percent ? " %" : "");
+const unit = ({ percent }: MetricResult) => (percent ? "\u00a0%" : "");
 const interval = (one: MetricResult) =>
   one.low === undefined || one.high === undefined || Number.isNaN(one.low)
     ? undefined
@@ -167,6 +167,8 @@ function tiles(metrics: readonly MetricResult[]): Html | undefined {
   })}</div>`;
 }
 
+const arrows = { higher: "↑", lower: "↓" };
+
 function resultsSection({ metrics = [], limits = [] }: RunReportInput): Section | undefined {
   if (metrics.length === 0) return undefined;
   const baselines = [...new Set(metrics.flatMap((one) => one.baselines?.map(({ name }) => name) ?? []))];
@@ -180,7 +182,7 @@ function resultsSection({ metrics = [], limits = [] }: RunReportInput): Section 
     ...(has("items") ? [{ label: "Measured on", number: true }] : []),
   ];
   const rows = metrics.map((one): Content[] => [
-    html`${capital(one.name)}${one.better ? html` <span class="note">(${one.better} is better)</span>` : ""}`,
+    html`${capital(one.name)}${one.better ? html`\u00a0<span class="note">${arrows[one.better]}</span>` : ""}`,
     ...(has("split") ? [one.split] : []),
     html`<strong>${show(one, one.value)}${unit(one)}</strong>`,
     ...(has("low") ? [interval(one)] : []),
@@ -190,12 +192,16 @@ function resultsSection({ metrics = [], limits = [] }: RunReportInput): Section 
     }),
     ...(has("items") ? [one.items] : []),
   ]);
-  const with_ = metrics.find((one) => one.low !== undefined);
-  const level = formatNumber(100 * (with_?.level ?? 0.95));
+  const bounded = metrics.find((one) => one.low !== undefined);
+  const level = formatNumber(100 * (bounded?.level ?? 0.95));
   return {
     title: "Results",
     body: html`${table({ columns, rows })}
-${with_ ? html`<p class="note">Intervals: ${level} % bootstrap${with_.by ? html`, drawn by ${with_.by}` : ""}.</p>` : undefined}
+<p class="note">${metrics.some((one) => one.better) ? "↑ higher is better, ↓ lower is better. " : ""}${
+      bounded
+        ? html`Intervals: ${level}\u00a0% bootstrap${bounded.by ? html`, drawn by ${bounded.by}` : ""}.`
+        : ""
+    }</p>
 ${limits.map((text) => html`<p>${text}</p>`)}`,
   };
 }
@@ -209,33 +215,21 @@ async function confusionSection({ confusion = [] }: RunReportInput): Promise<Sec
       const total = row.reduce((a, b) => a + b, 0);
       return row.map((n) => (total === 0 ? 0 : n / total));
     });
-    const margin = Math.max(...names.map(textWidth)) + 60;
-    const height = (width: number, cell: number) =>
-      52 + labels.length * Math.min(cell, (width - margin) / labels.length);
+    const map: HeatMap = {
+      rows: names,
+      columns: names,
+      values: counts,
+      shade,
+      rowLabel: "true",
+      columnLabel: "called",
+      format: grouped,
+    };
     figures.push(
-      await figure(
-        (size) =>
-          heatMap(
-            {
-              rows: names,
-              columns: names,
-              values: counts,
-              shade,
-              rowLabel: "true",
-              columnLabel: "called",
-              format: grouped,
-            },
-            size,
-          ),
-        {
-          label: `Confusion matrix${title ? ` of ${title}` : ""}: true classes in rows, called classes in columns`,
-          caption: title,
-          sizes: {
-            wide: { width: Math.min(760, margin + labels.length * 96), height: height(760, 52) },
-            narrow: { width: narrow.width, height: height(narrow.width, 44) },
-          },
-        },
-      ),
+      await figure((size) => heatMap(map, size), {
+        label: `Confusion matrix${title ? ` of ${title}` : ""}: true classes in rows, called classes in columns`,
+        caption: title,
+        sizes: { wide: heatMapSize(map, wide.width, 52), narrow: heatMapSize(map, narrow.width, 44) },
+      }),
     );
   }
   return {
@@ -440,7 +434,7 @@ function reproduceSection({
   return {
     title: "Making it again",
     body: html`${reproduce.length === 0 ? undefined : html`<pre>${reproduce.join("\n")}</pre>`}
-${rows.length === 0 ? undefined : table({ columns: [{ label: "Environment" }, { label: "" }], rows })}
+${rows.length === 0 ? undefined : table({ columns: [{ label: "Environment" }, { label: "" }], rows, compact: true })}
 ${recipe === undefined ? undefined : html`<details><summary>The whole recipe</summary><pre>${recipe}</pre></details>`}`,
   };
 }

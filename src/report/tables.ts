@@ -6,12 +6,14 @@ export interface Table {
   /** The first cell of a row heads it. */
   rows: readonly (readonly Content[])[];
   caption?: Content;
+  /** As wide as its content needs, not as the page. */
+  compact?: boolean;
 }
 
 /** A table that scrolls sideways where the screen is too narrow; number columns align right. */
-export function table({ columns, rows, caption }: Table): Html {
+export function table({ columns, rows, caption, compact }: Table): Html {
   const kind = (i: number) => (columns[i].number ? html` class="number"` : undefined);
-  return html`<div class="scroll"><table>
+  return html`<div class="scroll"><table${compact ? html` class="compact"` : undefined}>
 ${caption === undefined ? undefined : html`<caption>${caption}</caption>`}
 <thead><tr>${columns.map(({ label }, i) => html`<th scope="col"${kind(i)}>${label}</th>`)}</tr></thead>
 <tbody>

@@ -60,7 +60,7 @@ header{padding-top:3rem}
 h1{font-size:2rem;line-height:1.2;letter-spacing:-.015em;margin:.2rem 0 .6rem;font-weight:680}
 h2{font-size:1.3rem;line-height:1.3;letter-spacing:-.01em;margin:0 0 .4rem;font-weight:650}
 h3{font-size:1rem;margin:1.6rem 0 .4rem;font-weight:650}
-p{margin:.5rem 0;max-width:42rem}
+p{margin:.5rem 0;max-width:42rem;text-wrap:pretty}
 a{color:var(--c1);text-underline-offset:.15em}
 .kicker{font-size:.82rem;color:var(--muted);margin:0}
 .summary{font-size:1.08rem}
@@ -86,6 +86,8 @@ table{border-collapse:collapse;width:100%;font-size:.93rem}
 caption{text-align:left;color:var(--muted);font-size:.88rem;padding-bottom:.4rem}
 th,td{text-align:left;padding:.4rem .9rem .4rem 0;border-bottom:1px solid var(--rule);vertical-align:baseline}
 th{font-weight:550;color:var(--muted);font-size:.85rem}
+table.compact{width:auto}
+.compact th,.compact td{padding-right:2.5rem}
 tbody th{color:var(--ink);font-size:inherit;font-weight:500}
 .number{text-align:right;white-space:nowrap}
 th:last-child,td:last-child{padding-right:0}
@@ -108,8 +110,8 @@ summary{cursor:pointer;color:var(--c1)}
 .substitution{color:var(--c2)}
 .deletion{color:var(--c4)}
 .insertion{color:var(--c1)}
-.deletion,.deletion .heard{border-style:dashed!important}
-.insertion{border-style:dotted!important}
+.aligned .deletion,.key.deletion{border-style:dashed}
+.aligned .insertion,.key.insertion{border-style:dotted}
 .utterance{font-size:.88rem;color:var(--muted);margin:.9rem 0 0;max-width:none}
 .utterance b{color:var(--ink);font-weight:600}
 .key{display:inline-block;border:1px solid;border-radius:4px;padding:0 .35rem;margin:0 .15rem;font-size:.85em}

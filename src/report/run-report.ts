@@ -300,10 +300,10 @@ function probabilityFigure(
           categories,
           series: [{ name: "probability", values: probabilities.map(({ value }) => 100 * value) }],
           value: {
-            label: "probability (%)",
+            label: "probability",
             min: 0,
             max: 100,
-            format: (v) => fixed(v, v > 0 && v < 1 ? 1 : 0),
+            format: (v) => `${fixed(v, v > 0 && v < 1 ? 1 : 0)}\u00a0%`,
           },
           horizontal: true,
           highlight: called < 0 ? top : called,

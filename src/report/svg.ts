@@ -58,12 +58,14 @@ export async function figure(
   render: (size: Size) => string | Promise<string>,
   { caption, label, sizes = { wide, narrow } }: FigureOptions,
 ): Promise<Html> {
-  const drawings = [
-    ["wide", await render(sizes.wide)],
-    ["narrow", await render(sizes.narrow)],
-  ];
-  return html`<figure>${drawings.map(
-    ([name, svg]) => html`<div class="${name}" role="img" aria-label="${label}">${raw(svg)}</div>`,
-  )}${caption === undefined ? undefined : html`<figcaption>${caption}</figcaption>`}</figure>
+  const drawings: Html[] = [];
+  for (const screen of ["wide", "narrow"] as const) {
+    const size = sizes[screen];
+    const svg = raw(await render(size));
+    drawings.push(
+      html`<div class="${screen}" style="max-width:${size.width}px" role="img" aria-label="${label}">${svg}</div>`,
+    );
+  }
+  return html`<figure>${drawings}${caption === undefined ? undefined : html`<figcaption>${caption}</figcaption>`}</figure>
 `;
 }

@@ -2,8 +2,8 @@
  * Learning-rate schedules as pure functions of the step, so that a resumed run needs no schedule state. Step 0 is
  * the first update. A duration is a number of steps, or a fraction of all steps where it is below 1.
  *
- * Each schedule returns a factor of the peak learning rate. Noam alone returns the original formula's value
- * (`dim^-0.5 * min(n^-0.5, n * warmup^-1.5)`), which the recipe's learning rate multiplies like any factor.
+ * Each schedule returns a factor of the peak learning rate. Noam with a `dim` alone returns its paper's value
+ * (`dim^-0.5 * min(n^-0.5, n * warmup^-1.5)`), which the learning rate multiplies like any factor.
  */
 export type ScheduleSpec =
   | { name: "constant" }
@@ -17,7 +17,7 @@ export type ScheduleSpec =
       initialScale: number;
       finalScale: number;
     }
-  | { name: "noam"; warmup: number; dim: number }
+  | { name: "noam"; warmup: number; dim?: number }
   | { name: "inverse-sqrt"; warmup: number; initialScale: number }
   | NewBobSpec;
 
@@ -104,11 +104,16 @@ function triStage(
   };
 }
 
-/** "Attention is all you need", eq. 3; n counts updates from 1. */
-function noam(warmup: number, dim: number): Schedule {
+/**
+ * "Attention is all you need", eq. 3, where n counts updates from 1; without `dim` scaled to a peak of 1, at the end of
+ * the warm-up (as SpeechBrain does).
+ */
+function noam(warmup: number, dim?: number): Schedule {
+  const rise = Math.max(1, warmup);
+  const scale = dim === undefined ? rise ** 0.5 : dim ** -0.5;
   return (step) => {
     const n = step + 1;
-    return dim ** -0.5 * Math.min(n ** -0.5, n * Math.max(1, warmup) ** -1.5);
+    return scale * Math.min(n ** -0.5, n * rise ** -1.5);
   };
 }
 

@@ -66,18 +66,23 @@ export const corpus = z
     ).optional(),
     synthetic: z
       .strictObject({
-        speakers: key(count, "How many synthetic speakers: voice, pitch and rate drawn for each.").default(
-          20,
-        ),
-        utterances: key(count, "How many utterances a speaker.").default(10),
-        language: key(z.string(), "The synthesiser's language, such as `en` or `de`.").default("en"),
-        levels: key(
+        speakers: key(
           count,
-          "Graded levels of degradation, one per speaker, in `labels.severity` (0 is none).",
-        ).default(5),
-        seed: key(z.int(), "Draws voices, sentences and degradation.").default(1),
+          "How many speakers: a voice variant with pitch, liveliness and tempo each.",
+        ).default(20),
+        utterances: key(count, "How many utterances of each speaker.").default(12),
+        voice: key(z.string(), "The voice of espeak-ng, which is the language.").default("en-us"),
+        sentences: key(
+          z.array(z.string()).min(1),
+          "What is said; built-in sentences for English, German, French and Spanish otherwise.",
+        ).optional(),
+        graded: key(
+          z.boolean(),
+          "Give each speaker one of five grades of simulated dysarthria, as `labels.severity` (0 to 4).",
+        ).default(false),
+        seed: key(z.int(), "Draws voices, sentences and grades.").default(1),
       })
-      .describe("Speech made by espeak-ng instead of a manifest: text, phones with times, speaker, severity.")
+      .describe("Speech made by espeak-ng instead of a manifest, with text, phones, speakers and splits.")
       .optional(),
     sampleRate: key(count, "Samples per second that the model hears.").default(16000),
     resample: key(

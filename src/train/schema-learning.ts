@@ -85,7 +85,10 @@ const schedules = z.discriminatedUnion("name", [
   z.strictObject({
     name: z.literal("noam"),
     warmup: stage("Rise.").default(25000),
-    dim: key(count, "The model's width.").default(768),
+    dim: key(
+      count,
+      "The model's width: the peak factor is then 1 / sqrt(dim * warmup) as in the paper, else 1.",
+    ).optional(),
   }),
   z.strictObject({
     name: z.literal("inverse-sqrt"),

@@ -1,5 +1,7 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type NewBobSpec, newBob, newBobStart, schedule } from "../../src/nn/schedules.ts";
+import { type NewBobSpec, newBob, newBobStart, type Schedule, schedule } from "../../src/nn/schedules.ts";
 
 function expectClose(values: number[], expected: number[]) {
   for (const [i, value] of expected.entries()) expect(values[i]).toBeCloseTo(value, 12);
@@ -88,5 +90,78 @@ describe("NewBob", () => {
 
   it("forgives as often as its patience, each time anew", () => {
     expect(run([1, 1, 1, 1, 1, 1, 1], { patience: 2, factor: 0.5 })).toEqual([1, 1, 1, 0.5, 0.5, 0.5, 0.25]);
+  });
+});
+
+/** One line of the fixture, made by scripts/reference/ops-values.py from transformers, SpeechBrain and formulas. */
+interface Case {
+  name: "linear" | "constant" | "inverseSqrt" | "warmHoldDecay" | "triStage" | "noam" | "newBob";
+  source: string;
+  lr: number;
+  steps?: number;
+  warmup?: number;
+  dim?: number;
+  phases?: [number, number, number];
+  initial?: number;
+  final?: number;
+  factor?: number;
+  threshold?: number;
+  patience?: number;
+  metrics?: number[];
+  values?: number[];
+  points?: [number, number][];
+}
+const fixture = join(import.meta.dirname, "../fixtures/reference/ops.json");
+const cases: Case[] = JSON.parse(readFileSync(fixture, "utf8")).schedules;
+
+function ours({ name, steps = 0, warmup = 0, dim, phases, initial = 0, final = 0 }: Case): Schedule {
+  switch (name) {
+    case "linear":
+      return schedule({ name: "linear", warmup, finalScale: 0 }, steps);
+    case "inverseSqrt":
+      return schedule({ name: "inverse-sqrt", warmup, initialScale: 0 }, steps);
+    case "warmHoldDecay":
+      return schedule({ name: "warmup-hold-decay", warmup: 0.1, hold: 0.4 }, steps);
+    case "triStage": {
+      const [rise, hold, decay] = phases!;
+      const spec = {
+        name: "tri-stage",
+        warmup: rise,
+        hold,
+        decay,
+        initialScale: initial,
+        finalScale: final,
+      } as const;
+      return schedule(spec, steps);
+    }
+    case "noam": {
+      // The fixture counts updates from 1, as the formula does.
+      const factor = schedule({ name: "noam", warmup, dim }, steps);
+      return (n) => factor(n - 1);
+    }
+    default:
+      return schedule({ name: "constant" }, steps);
+  }
+}
+
+describe("reference values", () => {
+  it.each(cases.filter((each) => each.points))("$source: $name, case %#", (each) => {
+    const factor = ours(each);
+    for (const [step, rate] of each.points!)
+      expect(Math.abs(each.lr * factor(step) - rate)).toBeLessThanOrEqual(1e-11 * each.lr);
+  });
+
+  it.each(cases.filter((each) => each.values))("$source: NewBob, case %#", ({ metrics, values, ...spec }) => {
+    const newbob = {
+      name: "newbob",
+      factor: spec.factor!,
+      threshold: spec.threshold!,
+      patience: spec.patience!,
+    } as const;
+    let state = newBobStart(newbob);
+    for (const [i, metric] of metrics!.entries()) {
+      state = newBob(newbob, state, metric);
+      expect(state.factor).toBeCloseTo(values![i], 12);
+    }
   });
 });

@@ -1,7 +1,7 @@
 import { skipId3 } from "./container.ts";
-import { decodeFlac } from "./flac.ts";
-import { decodeMp3, isMp3 } from "./mp3.ts";
-import { decodeOgg, isOgg } from "./ogg.ts";
+import { decodeFlac, isFlac, probeFlac } from "./flac.ts";
+import { decodeMp3, isMp3, walkMp3 } from "./mp3.ts";
+import { decodeOgg, isOgg, walkOgg } from "./ogg.ts";
 import {
   type ByteSource,
   type ChannelChoice,
@@ -53,19 +53,13 @@ export async function decodeSource(source: ByteSource, options: DecodeOptions = 
     const layout = format === "wav" ? parseWav(source, name) : parseSphere(source, name);
     checkChannel(channel, layout.channels, name);
     const range = segmentSamples(layout.samples, layout.sampleRate, options, name);
-    audio = {
-      samples: readPcm(source, layout, channel, range),
-      sampleRate: layout.sampleRate,
-      channels: layout.channels,
-    };
+    const { sampleRate, channels } = layout;
+    audio = { samples: readPcm(source, layout, channel, range), sampleRate, channels };
   } else {
     const { channelData, sampleRate } = await decoders[format](source, name, options);
     checkChannel(channel, channelData.length, name);
-    audio = {
-      samples: mix(channel === "mix" ? channelData : [channelData[channel]]),
-      sampleRate,
-      channels: channelData.length,
-    };
+    const samples = mix(channel === "mix" ? channelData : [channelData[channel]]);
+    audio = { samples: samples.slice(), sampleRate, channels: channelData.length };
   }
   checkFinite(audio.samples, name);
   return audio;
@@ -73,17 +67,63 @@ export async function decodeSource(source: ByteSource, options: DecodeOptions = 
 
 const decoders = { flac: decodeFlac, mp3: decodeMp3, ogg: decodeOgg };
 
-type Format = "wav" | "sphere" | keyof typeof decoders;
+export interface AudioInfo {
+  format: "wav" | "sphere" | keyof typeof decoders;
+  /** Hz */
+  sampleRate: number;
+  channels: number;
+  /** Samples per channel. */
+  samples: number;
+  seconds: number;
+}
 
-function sniff(source: ByteSource, name: string): Format {
+/**
+ * Rate, channels and duration without decoding: from the header of WAV, SPHERE and FLAC files, from the frames' or pages'
+ * headers of MP3 and Ogg files. Damage that only decoding would show goes unnoticed.
+ */
+export function probeAudio(bytes: Uint8Array, name = "audio"): AudioInfo {
+  return probeSource(memorySource(bytes), name);
+}
+
+/** As `probeAudio`, reading only what it needs. */
+export function probeSource(source: ByteSource, name: string): AudioInfo {
+  const format = sniff(source, name);
+  const { sampleRate, channels, samples } = headers[format](source, name);
+  return { format, sampleRate, channels, samples, seconds: samples / sampleRate };
+}
+
+const headers = {
+  wav: parseWav,
+  sphere: parseSphere,
+  flac: probeFlac,
+  mp3: (source: ByteSource, name: string) => walkMp3(source.read(0, source.size), skipId3(source), name),
+  ogg: (source: ByteSource, name: string) => walkOgg(source.read(0, source.size), name),
+};
+
+function sniff(source: ByteSource, name: string): AudioInfo["format"] {
   if (source.size === 0) refuse(name, "the file is empty");
   const head = source.read(0, 16);
   if (isWav(head)) return "wav";
   if (isSphere(head)) return "sphere";
-  const skipped = skipId3(source);
-  const mark = String.fromCharCode(...source.read(skipped, skipped + 4));
-  if (mark === "fLaC") return "flac";
   if (isOgg(head)) return "ogg";
+  if (isFlac(source)) return "flac";
   if (isMp3(source)) return "mp3";
-  refuse(name, "this is not a WAV, SPHERE, FLAC, MP3, Ogg Vorbis or Opus file");
+  const known = "a WAV, SPHERE, FLAC, MP3, Ogg Vorbis or Opus file";
+  const start = Array.from(head, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const other = others.find(([pattern]) => pattern.test(start));
+  refuse(name, other ? `this is ${other[1]}; convert it to ${known} first` : `this is not ${known}`);
 }
+
+/** Formats that people have and that are worth naming when they are refused, by their first bytes in hexadecimal. */
+const others: [RegExp, string][] = [
+  [/^.{8}66747970/, "an MP4 or M4A file"],
+  [/^1a45dfa3/, "a Matroska or WebM file"],
+  [/^464f524d.{8}414946/, "an AIFF file"],
+  [/^2e736e64/, "a Sun AU file"],
+  [/^63616666/, "a Core Audio file"],
+  [/^2321414d52/, "an AMR file"],
+  [/^3026b275/, "a Windows Media file"],
+  [/^fff[0189]/, "an AAC stream"],
+  [/^5249464[68]/, "a RIFF file without audio, or one cut off in its header"],
+  [/^(504b0304|1f8b|425a68|fd377a58)/, "a compressed archive"],
+];

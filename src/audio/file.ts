@@ -1,6 +1,13 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { UserError } from "../errors.ts";
-import { type Audio, type ByteSource, type DecodeOptions, decodeSource } from "./decode.ts";
+import {
+  type Audio,
+  type AudioInfo,
+  type ByteSource,
+  type DecodeOptions,
+  decodeSource,
+  probeSource,
+} from "./decode.ts";
 import { resample } from "./resample.ts";
 
 export interface ReadOptions extends Omit<DecodeOptions, "name"> {
@@ -17,6 +24,11 @@ export async function readAudio(path: string, options: ReadOptions = {}): Promis
   const audio = await withFile(path, (source) => decodeSource(source, { ...rest, name: path }));
   if (sampleRate === undefined || sampleRate === audio.sampleRate) return audio;
   return { ...audio, samples: resample(audio.samples, audio.sampleRate, sampleRate), sampleRate };
+}
+
+/** Rate, channels and duration of a recording without decoding it. */
+export function probeFile(path: string): Promise<AudioInfo> {
+  return withFile(path, async (source) => probeSource(source, path));
 }
 
 async function withFile<T>(path: string, use: (source: ByteSource) => Promise<T>): Promise<T> {

@@ -1,6 +1,14 @@
 import { FLACDecoder } from "@wasm-audio-decoders/flac";
 import { quietly, skipId3 } from "./container.ts";
-import { type ByteSource, checkFormat, type Decoded, refuse, type Segment, segmentSamples } from "./pcm.ts";
+import {
+  type ByteSource,
+  checkFormat,
+  type Decoded,
+  refuse,
+  refuseShort,
+  type Segment,
+  segmentSamples,
+} from "./pcm.ts";
 
 /** What the STREAMINFO block says (RFC 9639, section 8.2). */
 export interface FlacInfo {
@@ -14,8 +22,21 @@ export interface FlacInfo {
   offset: number;
 }
 
+export function isFlac(source: ByteSource): boolean {
+  const at = skipId3(source);
+  return String.fromCharCode(...source.read(at, at + 4)) === "fLaC";
+}
+
+/** Header of a FLAC file; where its writer left the duration open, the frames are counted. */
+export function probeFlac(source: ByteSource, name: string): FlacInfo {
+  const info = parseFlac(source, name);
+  if (info.samples > 0) return info;
+  const frames = splitFrames(source.read(info.offset, source.size), info, name);
+  return { ...info, samples: frames.reduce((sum, frame) => sum + frame.samples, 0) };
+}
+
 /** Reads the metadata blocks of a native FLAC file. */
-export function parseFlac(source: ByteSource, name: string): FlacInfo {
+function parseFlac(source: ByteSource, name: string): FlacInfo {
   let at = skipId3(source) + 4;
   let info: Omit<FlacInfo, "offset"> | undefined;
   for (;;) {
@@ -53,13 +74,7 @@ export async function decodeFlac(source: ByteSource, name: string, segment: Segm
   const frames = splitFrames(source.read(info.offset, source.size), info, name);
   const last = frames.at(-1);
   const samples = last ? last.start + last.samples : 0;
-  if (samples < info.samples) {
-    const seconds = (n: number) => `${(n / info.sampleRate).toFixed(3)} s`;
-    refuse(
-      name,
-      `the file is cut short: its header promises ${seconds(info.samples)} of audio, ${seconds(samples)} are there`,
-    );
-  }
+  if (samples < info.samples) refuseShort(name, info.samples / info.sampleRate, samples / info.sampleRate);
   if (samples === 0) refuse(name, "the FLAC file holds no audio");
   const [start, end] = segmentSamples(samples, info.sampleRate, segment, name);
   const needed = frames.filter((frame) => frame.start < end && frame.start + frame.samples > start);

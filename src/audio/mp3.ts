@@ -1,6 +1,6 @@
 import { MPEGDecoder } from "mpg123-decoder";
 import { quietly, skipId3 } from "./container.ts";
-import { type ByteSource, type Decoded, refuse, type Segment, segmentSamples } from "./pcm.ts";
+import { type ByteSource, type Decoded, refuse, refuseShort, type Segment, segmentSamples } from "./pcm.ts";
 
 interface FrameHeader {
   bytes: number;
@@ -58,52 +58,52 @@ interface Mp3Stream {
   /** Byte range of the frames. */
   begin: number;
   end: number;
+  /** Hz */
   sampleRate: number;
   channels: number;
+  /** Samples per channel, without the encoder's delay and padding. */
+  samples: number;
 }
 
 /** Walks all frames: a file that is cut or damaged between frames is noticed before anything is decoded. */
-function walk(bytes: Uint8Array, begin: number, name: string): Mp3Stream {
+export function walkMp3(bytes: Uint8Array, begin: number, name: string): Mp3Stream {
   const first = mp3Header(bytes, begin);
   if (!first) refuse(name, "the MP3 file has no first frame; it is damaged");
-  const promised = infoFrames(bytes, begin, first);
-  const seconds = (frames: number) => `${((frames * first.samples) / first.sampleRate).toFixed(3)} s`;
+  const info = infoFrame(bytes, begin, first);
+  const seconds = (frames: number) => (frames * first.samples) / first.sampleRate;
+  const place = () => `after ${seconds(frames).toFixed(3)} s`;
   let at = begin;
-  let frames = 0;
+  let frames = info ? -1 : 0; // the Info frame itself carries no audio
   while (at < bytes.length && !isTail(bytes, at)) {
     const header = mp3Header(bytes, at);
-    if (header && header.kind !== first.kind)
-      refuse(
-        name,
-        `the MP3 stream changes its format after ${seconds(frames)}; such files are not supported`,
-      );
-    if (!header) refuse(name, `the MP3 data is damaged after ${seconds(frames)} (byte ${at})`);
+    if (!header) refuse(name, `the MP3 data is damaged ${place()} (byte ${at})`);
+    if (header.kind !== first.kind)
+      refuse(name, `the MP3 stream changes its format ${place()}; such files are not supported`);
     if (at + header.bytes > bytes.length)
-      refuse(name, `the file is cut short: its last MP3 frame, after ${seconds(frames)}, is not whole`);
+      refuse(name, `the file is cut short: its last MP3 frame, ${place()}, is not whole`);
     at += header.bytes;
     frames++;
   }
-  // The Info frame itself carries no audio and is not counted.
-  if (promised !== undefined && frames - 1 < promised)
-    refuse(
-      name,
-      `the file is cut short: its header promises ${seconds(promised)} of audio, ${seconds(frames - 1)} are there`,
-    );
-  return { begin, end: at, sampleRate: first.sampleRate, channels: first.channels };
+  if (info && frames < info.frames) refuseShort(name, seconds(info.frames), seconds(frames));
+  const samples = Math.max(0, frames * first.samples - (info?.trimmed ?? 0));
+  if (samples === 0) refuse(name, "the MP3 file holds no audio");
+  return { begin, end: at, sampleRate: first.sampleRate, channels: first.channels, samples };
 }
 
-/** The frame count of a Xing or Info header, which encoders write into the first frame behind the side information. */
-function infoFrames(
-  bytes: Uint8Array,
-  begin: number,
-  { samples, channels }: FrameHeader,
-): number | undefined {
+/**
+ * The Xing or Info header that encoders write into the first frame, behind its side information: the number of frames,
+ * and in LAME's extension (gabriel.mp3-tech.org/mp3infotag.html) how many samples of delay and padding to drop.
+ */
+function infoFrame(bytes: Uint8Array, begin: number, { samples, channels }: FrameHeader) {
   const sideInfo = samples === 1152 ? (channels === 1 ? 17 : 32) : channels === 1 ? 9 : 17;
   const at = begin + 4 + sideInfo;
   const mark = String.fromCharCode(...bytes.subarray(at, at + 4));
   if ((mark !== "Xing" && mark !== "Info") || at + 12 > bytes.length || !(bytes[at + 7] & 1))
     return undefined;
-  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(at + 8);
+  const frames = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at + 8);
+  const extended = (bytes[at + 7] & 15) === 15 && bytes[at + 120] !== 0 && at + 144 <= bytes.length;
+  const [a, b, c] = extended ? bytes.subarray(at + 141, at + 144) : [0, 0, 0];
+  return { frames, trimmed: ((a << 4) | (b >> 4)) + (((b & 15) << 8) | c) };
 }
 
 /** What may follow the last frame: ID3v1, APE and Lyrics3 tags, or zeros. */
@@ -117,14 +117,19 @@ function isTail(bytes: Uint8Array, at: number): boolean {
 /** Decodes an MP3 (MPEG layer I, II or III) file; the encoder's delay and padding are cut off as its LAME header says. */
 export async function decodeMp3(source: ByteSource, name: string, segment: Segment): Promise<Decoded> {
   const bytes = source.read(0, source.size);
-  const stream = walk(bytes, skipId3(source), name);
+  const stream = walkMp3(bytes, skipId3(source), name);
   const decoder = new MPEGDecoder();
   await decoder.ready;
   try {
     const { channelData, samplesDecoded } = await quietly(name, "MP3", () =>
       decoder.decode(bytes.subarray(stream.begin, stream.end)),
     );
-    if (samplesDecoded === 0) refuse(name, "the MP3 file holds no audio");
+    // The first frames may refer to bits that an editor has cut off, and are then skipped.
+    if (samplesDecoded < stream.samples - 4 * 1152)
+      refuse(
+        name,
+        `only ${samplesDecoded} of ${stream.samples} samples could be decoded; the MP3 data is damaged`,
+      );
     const [start, end] = segmentSamples(samplesDecoded, stream.sampleRate, segment, name);
     // The package always gives two channels.
     const wanted = channelData.slice(0, stream.channels);

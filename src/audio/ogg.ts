@@ -4,7 +4,7 @@ import { quietly } from "./container.ts";
 import { type ByteSource, checkFormat, type Decoded, refuse, type Segment, segmentSamples } from "./pcm.ts";
 
 /** What the pages of an Ogg file say before anything is decoded (RFC 3533). */
-interface OggStream {
+export interface OggStream {
   codec: "vorbis" | "opus";
   channels: number;
   /** Hz of the decoded audio: 48,000 for Opus whatever went in. */
@@ -20,7 +20,7 @@ const uint = (bytes: Uint8Array, at: number) =>
  * Walks the pages and demands what a whole file has: right checksums, page numbers without a gap, one stream, a last
  * page that says it is the last. The decoder packages would answer a damaged file with noise or nothing.
  */
-function walk(bytes: Uint8Array, name: string): OggStream {
+export function walkOgg(bytes: Uint8Array, name: string): OggStream {
   let at = 0;
   let stream: (Omit<OggStream, "samples"> & { preSkip: number }) | undefined;
   let serial = 0;
@@ -106,7 +106,7 @@ type Decoder = Pick<OggVorbisDecoder, "ready" | "free"> & {
 /** Decodes an Ogg Vorbis or Ogg Opus file. */
 export async function decodeOgg(source: ByteSource, name: string, segment: Segment): Promise<Decoded> {
   const bytes = source.read(0, source.size);
-  const { codec, channels, sampleRate, samples } = walk(bytes, name);
+  const { codec, channels, sampleRate, samples } = walkOgg(bytes, name);
   const [start, end] = segmentSamples(samples, sampleRate, segment, name);
   const decoder: Decoder = codec === "vorbis" ? new OggVorbisDecoder() : new OggOpusDecoder();
   await decoder.ready;

@@ -62,6 +62,15 @@ export function refuse(name: string, what: string): never {
   throw new UserError(`${name}: ${what}`);
 }
 
+/** Refuses a file that ends before its header says it does. */
+export function refuseShort(name: string, promisedSeconds: number, presentSeconds: number): never {
+  const seconds = (x: number) => `${Math.max(0, x).toFixed(3)} s`;
+  refuse(
+    name,
+    `the file is cut short: its header promises ${seconds(promisedSeconds)} of audio, ${seconds(presentSeconds)} are there`,
+  );
+}
+
 /** A segment may end this many seconds after the recording does: manifests round their times. */
 const overrun = 0.1;
 

@@ -1,4 +1,11 @@
-import { type ByteSource, checkFormat, type PcmEncoding, type PcmLayout, refuse } from "./pcm.ts";
+import {
+  type ByteSource,
+  checkFormat,
+  type PcmEncoding,
+  type PcmLayout,
+  refuse,
+  refuseShort,
+} from "./pcm.ts";
 
 const magic = "NIST_1A\n";
 
@@ -46,12 +53,7 @@ export function parseSphere(source: ByteSource, name: string): PcmLayout {
   const stride = width * channels;
   const available = Math.floor((source.size - offset) / stride);
   const samples = fields.has("sample_count") ? number("sample_count") : available;
-  const seconds = (n: number) => `${(Math.max(0, n) / sampleRate).toFixed(3)} s`;
-  if (samples > available)
-    refuse(
-      name,
-      `the file is cut short: its header promises ${seconds(samples)} of audio, ${seconds(available)} are there`,
-    );
+  if (samples > available) refuseShort(name, samples / sampleRate, available / sampleRate);
   if (samples === 0) refuse(name, "the SPHERE file holds no audio");
   return { encoding, littleEndian, channels, sampleRate, offset, samples };
 }

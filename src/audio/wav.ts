@@ -1,4 +1,12 @@
-import { type ByteSource, bytesPer, checkFormat, type PcmEncoding, type PcmLayout, refuse } from "./pcm.ts";
+import {
+  type ByteSource,
+  bytesPer,
+  checkFormat,
+  type PcmEncoding,
+  type PcmLayout,
+  refuse,
+  refuseShort,
+} from "./pcm.ts";
 
 const ascii = (bytes: Uint8Array, at: number, count = 4) =>
   String.fromCharCode(...bytes.subarray(at, at + count));
@@ -48,12 +56,8 @@ export function parseWav(source: ByteSource, name: string): PcmLayout {
       else if (unknownSizes.includes(size) && size > available) size = available;
       const stride = bytesPer[format.encoding] * format.channels;
       const samples = Math.floor(size / stride);
-      const seconds = (n: number) => `${(n / stride / (format?.sampleRate ?? 1)).toFixed(3)} s`;
-      if (size > available)
-        refuse(
-          name,
-          `the file is cut short: its header promises ${seconds(size)} of audio, ${seconds(available)} are there`,
-        );
+      const bytesPerSecond = stride * format.sampleRate;
+      if (size > available) refuseShort(name, size / bytesPerSecond, available / bytesPerSecond);
       if (samples === 0) refuse(name, "the WAV file holds no audio (its data chunk is empty)");
       return { ...format, littleEndian, offset: body, samples };
     }

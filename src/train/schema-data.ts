@@ -14,6 +14,10 @@ export const upstream = z
       z.enum(["last", "weighted"]),
       "What the heads read: the last hidden state, or a learned softmax-weighted sum of all hidden states, each layer-normed.",
     ).default("last"),
+    padding: key(
+      z.enum(["auto", "hide", "hear"]),
+      "Whether frames of padding are hidden from the model. `auto` hides them except from group-norm models, which were trained to hear them; results of such a model depend a little on who shares a batch.",
+    ).default("auto"),
   })
   .refine((u) => (u.model === undefined) !== (u.config === undefined), {
     message: "must name either `model` or `config`, and not both",

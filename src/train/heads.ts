@@ -1,0 +1,78 @@
+import { dropout, linear, maskedMean, type Training } from "../nn/layers.ts";
+import * as ops from "../ops/index.ts";
+import { constantInit, normalInit, type Params, uniformInit } from "../params/params.ts";
+import type { Shape } from "../tensor/dims.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { HeadSpec } from "./recipe-schema.ts";
+
+/** What a head is given and what it should make of it. */
+export interface HeadInput {
+  /** [batch, frames, dim] */
+  readonly features: Tensor;
+  /** bool [batch, frames] */
+  readonly valid: Tensor;
+  readonly spec: HeadSpec;
+  readonly pool: "mean" | "none";
+  readonly size: number;
+  readonly training?: Training;
+}
+
+/** A head's scores: [batch, size] where it pools, [batch, frames, size] where it does not. */
+export function head(input: HeadInput, p: Params): Tensor {
+  const { features, valid, spec, pool, size } = input;
+  const x = spec === "linear" ? features : stackedLstm(features, valid, spec.lstm, p, input.training);
+  const pooled = pool === "mean" ? maskedMean(x, valid) : x;
+  // Hugging Face's CTC heads start so; classifiers keep PyTorch's default.
+  return linear(pooled, p, size, p.path === "lm_head" ? normalInit(0.02) : undefined);
+}
+
+type LstmSpec = Exclude<HeadSpec, "linear">["lstm"];
+
+/** LSTM layers under PyTorch's parameter names; padding keeps the state, so a backward walk starts from silence. */
+function stackedLstm(x: Tensor, valid: Tensor, spec: LstmSpec, p: Params, training?: Training): Tensor {
+  const [batch, frames] = x.shape;
+  const mask = ops.reshape(ops.transpose(ops.cast(valid, "f32"), [1, 0]), [frames, batch, 1]);
+  let h = spec.projection > 0 ? linear(x, p.at("projection"), spec.projection) : x;
+  h = ops.transpose(h, [1, 0, 2]);
+  for (let layer = 0; layer < spec.layers; layer++) {
+    if (layer > 0) h = dropout(h, spec.dropout, training);
+    const below = h;
+    const walk = (reverse: boolean) =>
+      lstmDirection(below, mask, spec.hidden, p.at("lstm"), `l${layer}${reverse ? "_reverse" : ""}`, reverse);
+    h = spec.bidirectional ? ops.concat([walk(false), walk(true)], 2) : walk(false);
+  }
+  return ops.transpose(h, [1, 0, 2]);
+}
+
+function lstmDirection(
+  x: Tensor,
+  mask: Tensor,
+  hidden: number,
+  p: Params,
+  suffix: string,
+  reverse: boolean,
+): Tensor {
+  const dim = x.shape[2] as number;
+  const init = uniformInit(1 / Math.sqrt(hidden));
+  const get = (name: string, shape: readonly number[]) => p.get(`${name}_${suffix}`, shape, init);
+  const bias = ops.add(get("bias_ih", [4 * hidden]), get("bias_hh", [4 * hidden]));
+  const projected = ops.affine(x, get("weight_ih", [4 * hidden, dim]), bias);
+  return ops.lstm(projected, get("weight_hh", [4 * hidden, hidden]), mask, reverse);
+}
+
+/**
+ * A learned convex sum of all hidden states, each normalised over its channels first so that none counts more only
+ * for being louder (the featurizer of SUPERB, Yang et al. 2021).
+ */
+export function weightedLayers(hidden: readonly Tensor[], p: Params): Tensor {
+  const dim = hidden[0].shape[2] as number;
+  const weights = ops.softmax(p.get("layer_weights", [hidden.length], constantInit(0)));
+  const [one, zero] = [
+    ops.constant([dim], new Float32Array(dim).fill(1)),
+    ops.constant([dim], new Float32Array(dim)),
+  ];
+  const shape: Shape = [1, 1, 1];
+  return hidden
+    .map((h, i) => ops.mul(ops.layerNorm(h, one, zero), ops.reshape(ops.slice(weights, 0, i, i + 1), shape)))
+    .reduce((a, b) => ops.add(a, b));
+}

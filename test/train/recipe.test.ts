@@ -3,7 +3,10 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
+import type { SplitSpec } from "../../src/corpus/splits.ts";
 import { UserError } from "../../src/errors.ts";
+import type { OptimiserSpec } from "../../src/nn/optimisers.ts";
+import { newBobStart, type ScheduleSpec, schedule } from "../../src/nn/schedules.ts";
 import { parseRecipe, printRecipe, readRecipe, recipeDifferences } from "../../src/train/recipe.ts";
 
 const minimal = `name: tiny
@@ -179,5 +182,16 @@ describe("recipe", () => {
   )("recipes/%s is valid", (file) => {
     const recipe = readRecipe(join(recipes, file));
     expect(parseRecipe(printRecipe(recipe), file)).toEqual(recipe);
+  });
+
+  it("speaks the types of the parts it configures", () => {
+    const recipe = parseRecipe(minimal, "r.yaml", ["schedule={name: tri-stage, warmup: 3}", "steps=10"]);
+    const [split, rates, optimiser]: [SplitSpec, ScheduleSpec, OptimiserSpec] = [
+      recipe.corpus.split,
+      recipe.schedule,
+      recipe.optimizer,
+    ];
+    const factor = rates.name === "newbob" ? () => newBobStart(rates).factor : schedule(rates, 10);
+    expect([split.by, optimiser.name, factor(3)]).toEqual(["field", "adam", 1]);
   });
 });

@@ -45,7 +45,7 @@ function explain(issue: Issue, input: unknown): string {
     case "invalid_type":
       return input === undefined
         ? `is missing; it must be ${kind(issue.expected)}`
-        : `must be ${kind(issue.expected)}, not ${show(input)}`;
+        : `must be ${kind(issue.expected)}, not ${show(input)}${inQuotes(issue.expected, input)}`;
     case "invalid_value":
       return mustBeOneOf(issue.values.map(String), input);
     case "invalid_union": {
@@ -77,6 +77,10 @@ function wanted(issue: Issue): string {
   if (issue.code === "invalid_value") return issue.values.join(" or ");
   return issue.message;
 }
+
+/** YAML reads a bare 0048 (a speaker, say) as the number 48. */
+const inQuotes = (expected: string, input: unknown) =>
+  expected === "string" && ["number", "boolean"].includes(typeof input) ? "; put it in quotes" : "";
 
 const kinds: Record<string, string> = {
   int: "a whole number",

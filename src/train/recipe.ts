@@ -82,7 +82,7 @@ function lineOf(document: Document.Parsed, lines: LineCounter, path: Path): numb
 export function parseOverride(text: string): { text: string; keys: string[]; value: unknown } {
   const equals = text.indexOf("=");
   const keys = text.slice(0, equals).split(".");
-  if (equals < 1 || keys.some((part) => part === ""))
+  if (equals < 1 || keys.some((part) => part === "" || part === "__proto__"))
     throw new UserError(`override ${quote(text)}: must have the form key.subkey=value`);
   try {
     return { text, keys, value: parse(text.slice(equals + 1)) };

@@ -149,6 +149,10 @@ describe("recipe", () => {
     );
     expect(fault(minimal, ["seed=x"])).toMatch(/^override seed=x: seed: must be a number, not "x"$/);
     expect(fault(minimal, ["seed"])).toBe('override "seed": must have the form key.subkey=value');
+    expect(fault(minimal, ["__proto__.seed=3"])).toMatch(/must have the form/);
+    expect(fault(minimal, ["corpus.split={by: speakers, test: [0048]}"])).toMatch(
+      /: corpus\.split\.test\.0: must be a text, not 48; put it in quotes$/,
+    );
     expect(fault(minimal, ["a=["])).toMatch(/^override "a=\[": the value is not YAML/);
   });
 

@@ -56,9 +56,14 @@ function equalLoudness(hz: number): number {
 const energyFloor = 9.3e-10;
 const compressionPower = 0.33;
 
+/** The equal-loudness weight of each band's centre. */
+export function equalLoudnessWeights({ centres }: MelBands): Float64Array {
+  return centres.map(equalLoudness);
+}
+
 /** Returns a function that turns band energies in place into loudness per band: equal-loudness weight, cubic-root law. */
-export function auditorySpectrum({ centres }: MelBands) {
-  const weights = centres.map(equalLoudness);
+export function auditorySpectrum(mel: MelBands) {
+  const weights = equalLoudnessWeights(mel);
   return (bands: Float64Array): void => {
     for (let m = 0; m < bandCount; m++) {
       bands[m] = (Math.max(bands[m], energyFloor) * weights[m]) ** compressionPower;

@@ -117,3 +117,27 @@ export function spectralFlux(bins: number, binHz: number, maxHz = topHz) {
     return Math.sqrt(sum / (top + 1));
   };
 }
+
+/** Mean frequency in Hz of a power spectrum without its mean (bin 0), and its fourth standardised moment. */
+export function spectralMoments(bins: number, binHz: number) {
+  const result = { centroid: 0, kurtosis: 0 };
+  return (power: Float64Array): { centroid: number; kurtosis: number } => {
+    let total = 0;
+    let first = 0;
+    for (let k = 1; k < bins; k++) {
+      total += power[k];
+      first += k * power[k];
+    }
+    const centre = total > 0 ? first / total : 0;
+    let second = 0;
+    let fourth = 0;
+    for (let k = 1; k < bins; k++) {
+      const square = (k - centre) ** 2;
+      second += square * power[k];
+      fourth += square * square * power[k];
+    }
+    result.centroid = centre * binHz;
+    result.kurtosis = second > 0 ? (fourth * total) / (second * second) : 0;
+    return result;
+  };
+}

@@ -3,7 +3,7 @@ import { type DescriptorTable, descriptorTable, requireFrame } from "./egemaps.t
 import { eachSpectrum, frameCount, frameStepSeconds, framing, hammingWindow } from "./frames.ts";
 import { trackPitch } from "./pitch.ts";
 import { rastaLevel } from "./rasta.ts";
-import { smooth3, smoothVoicedTable } from "./smoothing.ts";
+import { smooth3, smoothVoiced, smoothVoicedTable, withLast } from "./smoothing.ts";
 import { spectralMoments, spectralShape } from "./spectral-shape.ts";
 import { voiceQuality } from "./voice-quality.ts";
 
@@ -44,11 +44,12 @@ export function pretextLabels(samples: Float32Array, sampleRate: number): Descri
     searchRange: 0.25,
     minCorrelation: 0.5,
   });
+  const crossings = zeroCrossingRate(samples, frame.size, frame.step, f0.length);
   const columns: Record<PretextName, Float32Array> = {
     ...spectralLabels(samples, sampleRate),
-    pcm_zcr_sma: smooth3(zeroCrossingRate(samples, frame.size, frame.step, f0.length)),
-    F0final_sma: smoothVoicedTable(f0, decided),
-    voicingFinalUnclipped_sma: smoothVoicedTable(voicing, decided),
+    pcm_zcr_sma: withLast(smooth3(crossings), crossings),
+    F0final_sma: withLast(smoothVoiced(f0), f0),
+    voicingFinalUnclipped_sma: withLast(smoothVoiced(voicing), voicing),
     logHNR_sma: smoothVoicedTable(quality.logHnr, decided),
     jitterLocal_sma: smoothVoicedTable(quality.jitterLocal, decided),
     shimmerLocal_sma: smoothVoicedTable(quality.shimmerLocal, decided),

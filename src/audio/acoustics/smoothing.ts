@@ -25,16 +25,21 @@ export function smoothVoiced(column: Float32Array, frames = column.length): Floa
   return out;
 }
 
+/** A smoothed column and, as openSMILE tabulates it, the unsmoothed last value once more. */
+export function withLast(smoothed: Float32Array, column: Float32Array): Float32Array {
+  const out = new Float32Array(column.length + 1);
+  out.set(smoothed);
+  out[column.length] = column[column.length - 1];
+  return out;
+}
+
 /**
- * `smoothVoiced` as openSMILE tabulates it: one frame more than the column has, and around frame `decided`, where its
- * pitch search stood when the input ended, the column is smoothed as if it ended there and goes on with that value once.
+ * `smoothVoiced` as openSMILE tabulates what depends on the pitch: around frame `decided`, where its pitch search stood
+ * when the input ended, the column is smoothed as if it ended there and goes on with that value once.
  */
 export function smoothVoicedTable(column: Float32Array, decided: number): Float32Array {
-  const frames = column.length;
-  const out = new Float32Array(frames + 1);
-  out.set(smoothVoiced(column));
-  out[frames] = column[frames - 1];
-  if (decided > 0 && decided < frames) {
+  const out = withLast(smoothVoiced(column), column);
+  if (decided > 0 && decided < column.length) {
     out[decided - 1] = smoothVoiced(column, decided)[decided - 1];
     out[decided] = column[decided - 1];
   }

@@ -1,0 +1,4 @@
+import { synthesizeUtterance } from "./synthetic-speech.ts";
+import { serve } from "./worker-pool.ts";
+
+serve(synthesizeUtterance);

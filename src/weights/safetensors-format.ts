@@ -94,7 +94,8 @@ function checkedEntry(name: string, entry: unknown, fail: Fail): { info: TensorI
   }
   const count = Array.isArray(shape) ? elementCount(shape) : undefined;
   if (count === undefined) return fail(`${tensor} has shape ${quote(JSON.stringify(shape))}, which is none`);
-  if (!Array.isArray(offsets) || offsets.length !== 2 || elementCount(offsets) === undefined) {
+  const isPosition = (at: unknown) => Number.isSafeInteger(at) && (at as number) >= 0;
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isPosition)) {
     return fail(`${tensor} has data_offsets ${quote(JSON.stringify(offsets))}, which are not two positions`);
   }
   const [start, end] = offsets as number[];

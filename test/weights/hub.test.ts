@@ -46,6 +46,7 @@ const hub = {
     corrupt?: boolean;
     status?: number;
     noRanges?: boolean;
+    garbage?: boolean;
   },
 };
 

@@ -186,7 +186,7 @@ function voiceColumns(samples: Float32Array, sampleRate: number, columns: Float3
       hnr[t] = toHnr(spectrum, hz);
     },
   );
-  const quality = voiceQuality(samples, sampleRate, track.f0, frame.size, {
+  const quality = voiceQuality(samples, sampleRate, track.f0, frame, {
     searchRange: 0.1,
     minCorrelation: 0.5,
   });

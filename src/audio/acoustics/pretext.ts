@@ -40,7 +40,7 @@ export function pretextLabels(samples: Float32Array, sampleRate: number): Descri
     lookAhead: 30,
   });
   requireFrame(f0.length, samples.length / sampleRate);
-  const quality = voiceQuality(samples, sampleRate, f0, frame.size, {
+  const quality = voiceQuality(samples, sampleRate, f0, frame, {
     searchRange: 0.25,
     minCorrelation: 0.5,
   });

@@ -1,4 +1,4 @@
-import { frameStepSeconds } from "./frames.ts";
+import { type Framing, frameStepSeconds } from "./frames.ts";
 import { vertex } from "./pitch-shs.ts";
 
 /**
@@ -27,14 +27,14 @@ const periodsRead = 2;
 const hnrFloor = -100;
 
 /**
- * `f0` in Hz, 0 where unvoiced, one value each 10 ms for frames of `frameSize` samples. Periods are followed from frame
+ * `f0` in Hz, 0 where unvoiced, one value a frame. Periods are followed from frame
  * to frame: what a frame leaves unread of its last period is read again with the next one.
  */
 export function voiceQuality(
   samples: Float32Array,
   sampleRate: number,
   f0: Float32Array,
-  frameSize: number,
+  { size: frameSize, step: frameStep }: Framing,
   { searchRange, minCorrelation }: VoiceQualityOptions,
 ): VoiceQuality {
   const count = f0.length;
@@ -52,7 +52,7 @@ export function voiceQuality(
   let shimmer = 0;
 
   for (let t = 0; t < count; t++) {
-    const frameStart = Math.round((t * frameStepSeconds) / period);
+    const frameStart = t * frameStep;
     const target = step + unread;
     let readable = unread + frameSize;
     const hz = f0[t];

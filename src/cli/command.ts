@@ -1,4 +1,4 @@
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 
 /** A command in the house style: a summary, an example that works, and `--json`. */
 export function newCommand(name: string, description: string, examples: string[]): Command {
@@ -31,3 +31,14 @@ export function interruptSignal(say: string): { signal: AbortSignal; dispose(): 
     dispose: () => process.off("SIGINT", onSignal).off("SIGTERM", onSignal),
   };
 }
+
+/** Parser of an option that is a whole number of at least 1. */
+export function whole(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1)
+    throw new InvalidArgumentError("It must be a whole number of at least 1.");
+  return value;
+}
+
+/** Parser of an option that may be repeated. */
+export const collect = (value: string, previous: string[]): string[] => [...previous, value];

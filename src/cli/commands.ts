@@ -10,6 +10,11 @@ export interface CommandEntry {
 /** Every command there is, in the order of `--help`: only those that work. */
 export const commands: CommandEntry[] = [
   {
+    name: "train",
+    summary: "train a recipe into a run folder, or go on with a run",
+    load: () => import("./train.ts"),
+  },
+  {
     name: "doctor",
     summary: "say what runs on this machine, what is missing and how to get it",
     load: () => import("./doctor.ts"),

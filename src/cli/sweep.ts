@@ -4,7 +4,7 @@ import { RunError } from "../errors.ts";
 import { planSweep, type RunCell, runSweep } from "../train/sweep.ts";
 import { csvTable, markdownTable, sweepTable } from "../train/sweep-table.ts";
 import { writeAtomically } from "../weights/file.ts";
-import { interruptSignal, newCommand, printResult } from "./command.ts";
+import { collect, interruptSignal, newCommand, printResult, whole } from "./command.ts";
 
 interface Options {
   json?: boolean;
@@ -63,20 +63,11 @@ export function sweepCommand(runCell: (data: string | undefined) => RunCell): Co
     });
 }
 
-function whole(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new InvalidArgumentError("It must be a whole number of at least 1.");
-  return value;
-}
-
 function hours(text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new InvalidArgumentError("It must be a number of hours above 0.");
   return value;
 }
-
-const collect = (value: string, previous: string[]) => [...previous, value];
 
 function write(path: string, text: string): void {
   writeAtomically(path, (put) => put(Buffer.from(text)));

@@ -1,6 +1,7 @@
 import {
   type OptimiserSpec,
   optimiserGraph,
+  optimiserVariant,
   squaresGraph,
   stateNames,
   stepScalars,
@@ -10,7 +11,7 @@ import { f32, number, type Program, type ProgramOptions, type Value } from "../r
 import type { ParameterStore } from "./store.ts";
 
 /** Elements updated by one run of the optimiser's graph: small enough for temporaries to stay in the cache. */
-const CHUNK = 262_144;
+const CHUNK = Number(process.env.CHUNK ?? 262_144);
 
 /** A stretch of the flat buffers with its own settings. */
 export interface UpdateRange {
@@ -27,15 +28,16 @@ export class Optimiser {
   readonly spec: OptimiserSpec;
   readonly states: Readonly<Record<string, Float32Array>>;
   private readonly store: ParameterStore;
-  private readonly update: Program;
+  private readonly updates = new Map<string, Program>();
   private readonly squares: Program;
+  private readonly options: ProgramOptions;
   private readonly views = new Map<string, Value>();
 
-  private constructor(spec: OptimiserSpec, store: ParameterStore, update: Program, squares: Program) {
+  private constructor(spec: OptimiserSpec, store: ParameterStore, squares: Program, options: ProgramOptions) {
     this.spec = spec;
     this.store = store;
-    this.update = update;
     this.squares = squares;
+    this.options = options;
     this.states = Object.fromEntries(
       stateNames(spec).map((name) => [name, new Float32Array(store.trainedSize)]),
     );
@@ -46,11 +48,7 @@ export class Optimiser {
     store: ParameterStore,
     options: ProgramOptions = {},
   ): Promise<Optimiser> {
-    const [update, squares] = [
-      await compile(optimiserGraph(spec), options),
-      await compile(squaresGraph(), options),
-    ];
-    return new Optimiser(spec, store, update, squares);
+    return new Optimiser(spec, store, await compile(squaresGraph(), options), options);
   }
 
   /** Euclidean norm of the gradients of the given ranges. */
@@ -68,25 +66,32 @@ export class Optimiser {
   /** One step. `scale` multiplies the gradients (what clipping and accumulation leave of them). */
   async step(ranges: readonly UpdateRange[], scale: number): Promise<void> {
     for (const range of ranges) {
-      const { lr, weightDecay, step } = range;
-      const scalars = Object.entries(stepScalars(this.spec, lr, weightDecay, step)).map(([k, v]) => [
-        k,
-        number(v),
-      ]);
-      const fixed: Record<string, Value> = { ...Object.fromEntries(scalars), scale: number(scale) };
+      const scalars = stepScalars(this.spec, { ...range, scale });
+      const fixed: Record<string, Value> = {};
+      for (const [name, value] of Object.entries(scalars)) fixed[name] = number(value);
+      const update = await this.program(range.weightDecay);
       for (const [start, end] of chunks([range])) {
         const weight = this.view("weight", this.store.weights, start, end);
-        const feeds = {
-          ...fixed,
-          weight,
-          gradient: this.view("gradient", this.store.gradients, start, end),
-        } as Record<string, Value>;
+        const gradient = this.view("gradient", this.store.gradients, start, end);
+        const feeds: Record<string, Value> = { ...fixed, weight, gradient };
         const into: Record<string, Value> = { "new.weight": weight };
-        for (const [name, buffer] of Object.entries(this.states))
-          into[`new.${name}`] = feeds[name] = this.view(name, buffer, start, end);
-        await this.update.run(feeds, into);
+        for (const [name, buffer] of Object.entries(this.states)) {
+          feeds[name] = this.view(name, buffer, start, end);
+          into[`new.${name}`] = feeds[name];
+        }
+        await update.run(feeds, into);
       }
     }
+  }
+
+  private async program(weightDecay: number): Promise<Program> {
+    const variant = optimiserVariant(this.spec, weightDecay);
+    let program = this.updates.get(variant);
+    if (program === undefined) {
+      program = await compile(optimiserGraph(this.spec, variant), this.options);
+      this.updates.set(variant, program);
+    }
+    return program;
   }
 
   /** Views are kept: the runtime wraps each array once. */
@@ -101,7 +106,7 @@ export class Optimiser {
   }
 
   async dispose(): Promise<void> {
-    await this.update.dispose();
+    for (const program of this.updates.values()) await program.dispose();
     await this.squares.dispose();
   }
 }

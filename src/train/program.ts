@@ -31,9 +31,13 @@ export function trainingGraph(table: ParameterTable, traced: Traced, options: Tr
     traced.loss,
     parameters.map(([, tensor]) => tensor),
   );
-  const reached = parameters.flatMap(([name], i) =>
-    wrt[i] === undefined ? [] : [{ name: gradientName(name), tensor: wrt[i] }],
-  );
+  const reached = parameters
+    .flatMap(([name], i) => {
+      const gradient = wrt[i];
+      return gradient === undefined ? [] : [{ name: gradientName(name), tensor: gradient }];
+    })
+    // In order of creation, from the loss backwards: what is written in this order is freed in this order.
+    .sort((a, b) => a.tensor.id - b.tensor.id);
   const forward = [
     { name: "loss", tensor: traced.loss },
     ...Object.entries(traced.outputs).map(([name, tensor]) => ({ name, tensor })),
@@ -41,7 +45,7 @@ export function trainingGraph(table: ParameterTable, traced: Traced, options: Tr
   const graph: Graph = {
     inputs: [...table.inputs.values(), ...traced.inputs].map(named),
     outputs: [...forward, ...reached],
-    late: new Set(reached.map(({ name }) => name)),
+    late: reached.map(({ name }) => name),
   };
   if (options.recompute === undefined) return graph;
   return recompute(
@@ -66,6 +70,6 @@ export function evaluationGraph(
   return {
     inputs: [...table.inputs.values(), ...inputs].map(named),
     outputs: Object.entries(outputs).map(([name, tensor]) => ({ name, tensor })),
-    late: new Set(),
+    late: [],
   };
 }

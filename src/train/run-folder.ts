@@ -52,11 +52,17 @@ export interface RunFolder {
 /**
  * Opens the folder of a run: a new one, or that of an unfinished run of the same recipe. A `UserError` refuses one that
  * is finished, holds another recipe, holds something else, or in which another process is at work; `overwrite`
- * starts anew in the first two cases.
+ * starts anew in the first two cases. `mustExist` refuses where there is nothing to go on with.
  */
-export function openRun(path: string, recipe: Recipe, options: { overwrite?: boolean } = {}): RunFolder {
+export function openRun(
+  path: string,
+  recipe: Recipe,
+  options: { overwrite?: boolean; mustExist?: boolean } = {},
+): RunFolder {
   const file = (...parts: string[]) => join(path, ...parts);
   const infoPath = file("run.json");
+  if (options.mustExist && !existsSync(infoPath))
+    throw new UserError(`${path}: holds no run to resume; leave out --resume to start one`);
   if (existsSync(path) && !existsSync(infoPath) && readdirSync(path).some((name) => !/^(\.|lock)/.test(name)))
     throw new UserError(`${path}: is not empty and holds no run; choose another --out`);
   mkdirSync(path, { recursive: true });

@@ -1,0 +1,243 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { readManifest, type Utterance } from "../corpus/manifest.ts";
+import { AudioLoader } from "../corpus/prefetch.ts";
+import { type Split, splitCorpus } from "../corpus/splits.ts";
+import { isComplete, synthesizeCorpus } from "../corpus/synthetic-corpus.ts";
+import { quote, UserError } from "../errors.ts";
+import { hash32 } from "../random.ts";
+import { checkTargets } from "./guard.ts";
+import { type Progress, progress } from "./progress.ts";
+import type { CorpusSpec, Recipe } from "./recipe-schema.ts";
+import { encodeTarget, type Target } from "./targets.ts";
+
+export const PARTS = ["train", "valid", "test"] as const;
+export type Part = (typeof PARTS)[number];
+
+/** How a corpus is found and what happens to what is bad in it. */
+export interface DataOptions {
+  /** The folder that `--data` names. */
+  readonly data?: string;
+  /** Where synthetic corpora are made. */
+  readonly cache: string;
+  readonly skipBad: boolean;
+  readonly log: (line: string) => void;
+}
+
+/** A corpus, divided; what was bad in its manifest is left out already. */
+export interface DividedCorpus extends Split {
+  readonly name: string;
+  readonly spec: CorpusSpec;
+}
+
+/** Reads a recipe's corpus (or makes a synthetic one) and divides it. @throws UserError with file and line */
+export async function openCorpus(
+  name: string,
+  spec: CorpusSpec,
+  options: DataOptions,
+): Promise<DividedCorpus> {
+  const path =
+    spec.manifest === undefined
+      ? await synthesised(spec.synthetic!, spec.sampleRate, options)
+      : join(options.data ?? ".", spec.manifest);
+  const utterances = readManifest(path, {
+    skipBad: options.skipBad,
+    onBad: ({ message }) => options.log(`left out: ${message}`),
+  });
+  const { allowSpeakerOverlap } = spec.split;
+  return { name, spec, ...splitCorpus(utterances, spec.split, { allowSpeakerOverlap }) };
+}
+
+/** The folder of a synthetic corpus, which is made once and found again by its settings. */
+async function synthesised(
+  settings: NonNullable<CorpusSpec["synthetic"]>,
+  sampleRate: number,
+  { data, cache, log }: DataOptions,
+): Promise<string> {
+  const key = hash32(JSON.stringify({ ...settings, sampleRate })).toString(16);
+  const folder = data ?? join(cache, `synthetic-${key}`);
+  if (isComplete(folder)) return folder;
+  const { speakers, utterances } = settings;
+  log(`making ${speakers * utterances} synthetic utterances in ${folder}`);
+  let shown: Progress | undefined;
+  await synthesizeCorpus({ ...settings, sampleRate }, folder, (done, total) => {
+    shown ??= progress({ label: "synthesis", total });
+    shown.update(done);
+  });
+  shown?.end();
+  return folder;
+}
+
+/** What one utterance is to the trainer. */
+export interface Item {
+  readonly utterance: Utterance;
+  /** Samples at the corpus's rate. */
+  readonly samples: number;
+  readonly frames: number;
+  /** By objective. */
+  readonly targets: Readonly<Record<string, readonly number[]>>;
+}
+
+/** A corpus ready for training: measured, encoded, its audio behind a loader that shares the items' indices. */
+export interface Stream {
+  readonly name: string;
+  readonly spec: CorpusSpec;
+  readonly batch: Recipe["batch"];
+  readonly items: readonly Item[];
+  readonly parts: Readonly<Record<Part, readonly number[]>>;
+  readonly speakerIndependent: boolean | undefined;
+  readonly loader: AudioLoader;
+}
+
+/** What `openStream` needs to know of an objective. */
+export interface Asked {
+  readonly name: string;
+  readonly target: Target;
+  readonly zeroInfinity: boolean;
+}
+
+export interface StreamOptions extends DataOptions {
+  readonly batch: Recipe["batch"];
+  readonly longTargets: "refuse" | "skip";
+  readonly frames: (samples: number) => number;
+  readonly threads: number;
+}
+
+/**
+ * Encodes every target and decodes every recording once, so that whatever is wrong with the data is said before
+ * training starts; the decoded audio stays in memory as far as it fits.
+ */
+export async function openStream(
+  corpus: DividedCorpus,
+  objectives: readonly Asked[],
+  options: StreamOptions,
+): Promise<Stream> {
+  const { spec } = corpus;
+  const { log, skipBad } = options;
+  const leaveOut = (error: unknown) => {
+    if (!skipBad || !(error instanceof UserError)) throw error;
+    log(`left out: ${error.message}`);
+  };
+  const candidates: { utterance: Utterance; part: Part; targets: Item["targets"] }[] = [];
+  for (const part of PARTS)
+    for (const utterance of corpus[part]) {
+      try {
+        const targets = Object.fromEntries(
+          objectives.map(({ name, target }) => [name, encodeTarget(target, utterance)]),
+        );
+        candidates.push({ utterance, part, targets });
+      } catch (error) {
+        leaveOut(error);
+      }
+    }
+
+  const loader = new AudioLoader(
+    candidates.map(({ utterance }) => utterance),
+    {
+      sampleRate: spec.sampleRate,
+      refuseOtherRates: !spec.resample,
+      normalize: spec.normalize,
+      threads: options.threads,
+      cacheBytes: 2 ** 30,
+    },
+  );
+  try {
+    const samples = await measure(loader, candidates.length, corpus.name, leaveOut);
+    const items: Item[] = [];
+    const parts: Record<Part, number[]> = { train: [], valid: [], test: [] };
+    for (const [i, { utterance, part, targets }] of candidates.entries()) {
+      const count = samples[i] ?? 0;
+      items.push({ utterance, targets, samples: count, frames: Math.max(0, options.frames(count)) });
+      if (samples[i] === undefined) continue;
+      if (usable(items[i], part, spec, log)) parts[part].push(i);
+    }
+    for (const { name, target, zeroInfinity } of objectives) {
+      if (target.kind !== "sequence" || zeroInfinity) continue;
+      for (const part of PARTS) dropLong(parts, part, items, name, options);
+    }
+    if (parts.train.length === 0)
+      throw new UserError(`corpus ${corpus.name}: no utterance is left to train on`);
+    return {
+      name: corpus.name,
+      spec,
+      batch: options.batch,
+      items,
+      parts,
+      speakerIndependent: corpus.speakerIndependent,
+      loader,
+    };
+  } catch (error) {
+    await loader.close();
+    throw error;
+  }
+}
+
+/** Samples of every utterance; undefined for those that cannot be read and are left out. */
+async function measure(
+  loader: AudioLoader,
+  count: number,
+  name: string,
+  leaveOut: (error: unknown) => void,
+): Promise<(number | undefined)[]> {
+  const shown = progress({
+    label: name === "main" ? "reading audio" : `reading audio of ${name}`,
+    total: count,
+  });
+  const samples: (number | undefined)[] = [];
+  // Some at a time: enough for the threads, few enough for the memory.
+  const AHEAD = 16;
+  for (let at = 0; at < count; at += AHEAD) {
+    const indices = Array.from({ length: Math.min(AHEAD, count - at) }, (_, i) => at + i);
+    for (const result of await Promise.allSettled(indices.map((i) => loader.load(i)))) {
+      if (result.status === "rejected") leaveOut(result.reason);
+      samples.push(result.status === "fulfilled" ? result.value.length : undefined);
+    }
+    shown.update(samples.length);
+  }
+  shown.end();
+  return samples;
+}
+
+function usable(item: Item, part: Part, spec: CorpusSpec, log: (line: string) => void): boolean {
+  const { utterance, samples, frames } = item;
+  const seconds = samples / spec.sampleRate;
+  const said = `utterance ${quote(utterance.id)} of ${seconds.toFixed(2)} s`;
+  if (part !== "train") {
+    if (frames > 0) return true;
+    throw new UserError(
+      `${said} is too short for a single frame of the model; leave it out of the ${part} part`,
+    );
+  }
+  if (frames > 0 && seconds >= spec.minSeconds && seconds <= spec.maxSeconds) return true;
+  log(`left out: ${said} is outside of ${spec.minSeconds} to ${spec.maxSeconds} s`);
+  return false;
+}
+
+function dropLong(
+  parts: Record<Part, number[]>,
+  part: Part,
+  items: readonly Item[],
+  objective: string,
+  { longTargets, skipBad, log }: StreamOptions,
+): void {
+  const utterances = parts[part].map((i) => ({
+    id: items[i].utterance.id,
+    frames: items[i].frames,
+    targets: items[i].targets[objective],
+  }));
+  const long = new Set(checkTargets(utterances, objective, skipBad ? "skip" : longTargets));
+  for (const id of long) log(`left out: utterance ${quote(id)} has more targets of ${objective} than frames`);
+  if (long.size > 0) parts[part] = parts[part].filter((i) => !long.has(items[i].utterance.id));
+}
+
+/** Names what a run learned from: the same for the same utterances, targets and lengths, wherever the files lie. */
+export function hashOf(streams: readonly Stream[]): string {
+  const hash = createHash("sha256");
+  for (const { name, items, parts } of streams)
+    for (const part of PARTS)
+      for (const i of parts[part]) {
+        const { utterance, samples, targets } = items[i];
+        hash.update(`${JSON.stringify([name, part, utterance.id, samples, targets])}\n`);
+      }
+  return hash.digest("hex").slice(0, 16);
+}

@@ -1,0 +1,163 @@
+import { lengthBuckets } from "../corpus/batches.ts";
+import { greedyDecode } from "../decode/ctc.ts";
+import { compile } from "../runtime/cpu.ts";
+import type { Program, ProgramOptions, Value } from "../runtime/program.ts";
+import type { Part, Stream } from "./data.ts";
+import { batchFeeds } from "./feeds.ts";
+import { evaluationGraph } from "./program.ts";
+import { type Answer, scoreAnswers } from "./scores.ts";
+import type { ParameterStore } from "./store.ts";
+import { type Task, type TaskObjective, traceEvaluation } from "./task.ts";
+
+/** One utterance as the model heard it. */
+export interface Prediction {
+  readonly stream: string;
+  readonly part: Part;
+  /** Index in the stream's items. */
+  readonly index: number;
+  readonly answers: Readonly<Record<string, Answer>>;
+  readonly losses: Readonly<Record<string, number>>;
+}
+
+export interface Evaluation {
+  /** `OBJECTIVE.loss` and the objective's metrics, over all utterances. */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** How many symbols each CTC head wrote. */
+  readonly symbols: Readonly<Record<string, number>>;
+  readonly predictions: readonly Prediction[];
+}
+
+/** Forward passes over a part of a corpus. The program is compiled once per stream and kept. */
+export class Evaluator {
+  private readonly task: Task;
+  private readonly store: ParameterStore;
+  private readonly options: ProgramOptions & { readonly batch: number };
+  private readonly programs = new Map<string, Program>();
+
+  constructor(task: Task, store: ParameterStore, options: ProgramOptions & { readonly batch: number }) {
+    this.task = task;
+    this.store = store;
+    this.options = options;
+  }
+
+  /** Evaluates one part of every stream; undefined where it has no utterance anywhere. */
+  async evaluate(
+    streams: readonly Stream[],
+    part: Part,
+    onBatch: (done: number, total: number) => void = () => {},
+  ): Promise<Evaluation | undefined> {
+    const total = streams.reduce((sum, stream) => sum + stream.parts[part].length, 0);
+    if (total === 0) return undefined;
+    const predictions: Prediction[] = [];
+    for (const stream of streams) {
+      const objectives = this.task.objectives.filter((o) => o.spec.stream === stream.name);
+      if (objectives.length === 0) continue;
+      const program = await this.program(stream, objectives);
+      const indices = stream.parts[part];
+      // Neighbours in length share a batch, so that little of it is padding; the order is the same every time.
+      const batches = lengthBuckets(
+        indices.map((i) => stream.items[i].samples),
+        { batchSize: this.options.batch, shuffle: false },
+      ).map((places) => places.map((place) => indices[place]));
+      for await (const batch of stream.loader.batches(batches)) {
+        const results = await program.run({
+          ...this.store.values,
+          ...batchFeeds(stream, batch, objectives),
+        });
+        for (const [row, index] of batch.indices.entries())
+          predictions.push(predictionOf(stream, part, index, row, objectives, results));
+        onBatch(predictions.length, total);
+      }
+    }
+    const order = (p: Prediction) => streams.findIndex(({ name }) => name === p.stream) * 2 ** 32 + p.index;
+    predictions.sort((a, b) => order(a) - order(b));
+    return { predictions, ...summary(this.task.objectives, predictions) };
+  }
+
+  private async program(stream: Stream, objectives: readonly TaskObjective[]): Promise<Program> {
+    let program = this.programs.get(stream.name);
+    if (program === undefined) {
+      const { table, outputs, inputs } = traceEvaluation(this.task, objectives);
+      program = await compile(evaluationGraph(table, outputs, inputs), this.options);
+      this.programs.set(stream.name, program);
+    }
+    return program;
+  }
+
+  async dispose(): Promise<void> {
+    for (const program of this.programs.values()) await program.dispose();
+    this.programs.clear();
+  }
+}
+
+function predictionOf(
+  stream: Stream,
+  part: Part,
+  index: number,
+  row: number,
+  objectives: readonly TaskObjective[],
+  results: Record<string, Value>,
+): Prediction {
+  const item = stream.items[index];
+  const answers: Record<string, Answer> = {};
+  const losses: Record<string, number> = {};
+  for (const o of objectives) {
+    losses[o.name] = (results[`losses.${o.name}`].data as Float32Array)[row];
+    answers[o.name] = answerOf(o, results[`scores.${o.name}`], row, item.frames, item.targets[o.name]);
+  }
+  return { stream: stream.name, part, index, answers, losses };
+}
+
+/** One row of a head's scores as an answer. */
+function answerOf(
+  { target }: TaskObjective,
+  { shape, data }: Value,
+  row: number,
+  frames: number,
+  truth: readonly number[],
+): Answer {
+  const width = shape.slice(1).reduce((a, b) => a * b, 1);
+  const scores = (data as Float32Array).subarray(row * width, (row + 1) * width);
+  if (target.kind === "number") return { kind: "number", truth: truth[0], predicted: scores[0] };
+  if (target.kind === "class") {
+    const { classes } = target.labels;
+    const top = Math.max(...scores);
+    const odds = Array.from(scores, (s) => Math.exp(s - top));
+    const sum = odds.reduce((a, b) => a + b, 0);
+    return {
+      kind: "class",
+      truth: classes[truth[0]],
+      predicted: classes[odds.indexOf(Math.max(...odds))],
+      probabilities: Object.fromEntries(classes.map((name, i) => [name, Number((odds[i] / sum).toFixed(6))])),
+    };
+  }
+  const { vocabulary } = target;
+  const heard = greedyDecode(scores.subarray(0, frames * shape[2]), frames, shape[2], {
+    blank: vocabulary.blank,
+  }).map(({ token }) => token);
+  return {
+    kind: "sequence",
+    expected: vocabulary.decodeSymbols(truth),
+    heard: vocabulary.decodeSymbols(heard),
+    text: { expected: vocabulary.decode(truth), heard: vocabulary.decode(heard) },
+  };
+}
+
+function summary(
+  objectives: readonly TaskObjective[],
+  predictions: readonly Prediction[],
+): Pick<Evaluation, "metrics" | "symbols"> {
+  const metrics: Record<string, number> = {};
+  const symbols: Record<string, number> = {};
+  for (const { name, target } of objectives) {
+    const of = predictions.filter(({ answers }) => name in answers);
+    if (of.length === 0) continue;
+    metrics[`${name}.loss`] = of.reduce((sum, { losses }) => sum + losses[name], 0) / of.length;
+    const answers = of.map((prediction) => prediction.answers[name]);
+    for (const [metric, value] of Object.entries(scoreAnswers(target, answers)))
+      metrics[`${name}.${metric}`] = value;
+    if (target.kind === "sequence")
+      symbols[name] = answers.reduce((n, a) => n + (a.kind === "sequence" ? a.heard.length : 0), 0);
+  }
+  return { metrics, symbols };
+}

@@ -1,0 +1,148 @@
+import { join } from "node:path";
+import { writeVocabulary } from "../corpus/vocab.ts";
+import { writeAtomically } from "../weights/file.ts";
+import { loadStrict } from "../weights/model-folder.ts";
+import { openSafetensors, type TensorEntry, writeSafetensors } from "../weights/safetensors.ts";
+import type { Json } from "./checkpoint.ts";
+import type { Stream } from "./data.ts";
+import type { Model } from "./model.ts";
+import type { ParameterStore } from "./store.ts";
+import { targetToJson } from "./targets.ts";
+import type { Task, TaskObjective } from "./task.ts";
+
+/** Transformers' names of a family's classes begin so. */
+const CLASSES: Readonly<Record<string, string>> = {
+  wav2vec2: "Wav2Vec2",
+  hubert: "Hubert",
+  wavlm: "WavLM",
+  "data2vec-audio": "Data2VecAudio",
+};
+
+const WEIGHTS = "model.safetensors";
+const HEADS = "heads.safetensors";
+
+/**
+ * Writes a trained model as transformers loads it: with a CTC head named `lm_head` as `...ForCTC`, else with its first
+ * pooled classifier as `...ForSequenceClassification`, else bare. All heads but `lm_head` also stand, under our names, in
+ * `heads.safetensors`; `targets.json` says what the heads' outputs mean.
+ */
+export function exportModel(folder: string, task: Task, store: ParameterStore, main: Stream): void {
+  const { model, objectives } = task;
+  const ctc = objectives.find(({ path }) => path === "lm_head");
+  const classifier =
+    ctc === undefined && task.layers === "last"
+      ? objectives.find(
+          ({ target, spec }) => target.kind === "class" && spec.head === "linear" && spec.pool === "mean",
+        )
+      : undefined;
+  const entries: TensorEntry[] = [];
+  const heads: TensorEntry[] = [];
+  for (const [name, { shape }] of store.specs) {
+    const entry: TensorEntry = { name, dtype: "F32", shape: [...shape], data: store.array(name) };
+    (isHead(name, model) ? heads : entries).push(entry);
+  }
+  if (classifier !== undefined) entries.push(...asClassifier(classifier, store, model.upstream.hiddenSize));
+  writeSafetensors(join(folder, WEIGHTS), entries);
+  if (heads.length > 0) writeSafetensors(join(folder, HEADS), heads);
+  writeJson(join(folder, "config.json"), configOf(model, ctc, classifier));
+  writeJson(join(folder, "preprocessor_config.json"), {
+    feature_extractor_type: "Wav2Vec2FeatureExtractor",
+    feature_size: 1,
+    sampling_rate: main.spec.sampleRate,
+    padding_value: 0,
+    do_normalize: main.spec.normalize,
+    return_attention_mask: model.masked,
+  });
+  if (ctc?.target.kind === "sequence") {
+    writeVocabulary(join(folder, "vocab.json"), ctc.target.vocabulary);
+    writeJson(join(folder, "tokenizer_config.json"), {
+      tokenizer_class: "Wav2Vec2CTCTokenizer",
+      pad_token: "<pad>",
+      unk_token: "<unk>",
+      word_delimiter_token: "|",
+      do_lower_case: false,
+    });
+  }
+  const targets = Object.fromEntries(objectives.map(({ name, target }) => [name, targetToJson(target)]));
+  writeJson(join(folder, "targets.json"), targets);
+}
+
+const isHead = (name: string, { upstream }: Model): boolean =>
+  !name.startsWith(`${upstream.prefix}.`) && !name.startsWith("lm_head.");
+
+/**
+ * Our classifier W mean(h) + b as transformers' classifier(mean(projector(h))): the projector is the identity.
+ */
+function asClassifier({ path }: TaskObjective, store: ParameterStore, hidden: number): TensorEntry[] {
+  const identity = new Float32Array(hidden * hidden);
+  for (let i = 0; i < hidden; i++) identity[i * hidden + i] = 1;
+  const own = (name: string, part: string): TensorEntry => {
+    const { shape } = store.specs.get(`${path}.${part}`)!;
+    return { name, dtype: "F32", shape: [...shape], data: store.array(`${path}.${part}`) };
+  };
+  return [
+    { name: "projector.weight", dtype: "F32", shape: [hidden, hidden], data: identity },
+    { name: "projector.bias", dtype: "F32", shape: [hidden], data: new Float32Array(hidden) },
+    own("classifier.weight", "weight"),
+    own("classifier.bias", "bias"),
+  ];
+}
+
+function configOf(
+  { config, upstream }: Model,
+  ctc: TaskObjective | undefined,
+  classifier: TaskObjective | undefined,
+): Record<string, unknown> {
+  const name = CLASSES[upstream.modelType] ?? upstream.modelType;
+  const out: Record<string, unknown> = { model_type: upstream.modelType, ...config };
+  delete out.vocab_size;
+  if (ctc?.target.kind === "sequence") {
+    const { size, blank } = ctc.target.vocabulary;
+    return {
+      ...out,
+      architectures: [`${name}ForCTC`],
+      vocab_size: size,
+      pad_token_id: blank,
+      ctc_loss_reduction: ctc.spec.reduction,
+      ctc_zero_infinity: ctc.spec.zeroInfinity,
+    };
+  }
+  if (classifier?.target.kind === "class") {
+    const { classes } = classifier.target.labels;
+    return {
+      ...out,
+      architectures: [`${name}ForSequenceClassification`],
+      classifier_proj_size: upstream.hiddenSize,
+      use_weighted_layer_sum: false,
+      id2label: Object.fromEntries(classes.map((label, i) => [String(i), label])),
+      label2id: Object.fromEntries(classes.map((label, i) => [label, i])),
+    };
+  }
+  return { ...out, architectures: [`${name}Model`] };
+}
+
+/** Reads an exported model back into a store of the same task, every tensor exactly once. */
+export function importModel(folder: string, task: Task, store: ParameterStore): void {
+  for (const [file, mine] of [
+    [WEIGHTS, false],
+    [HEADS, true],
+  ] as const) {
+    const wanted = new Map(
+      [...store.specs]
+        .filter(([name]) => isHead(name, task.model) === mine)
+        .map(([name, spec]) => [name, spec.shape]),
+    );
+    if (wanted.size === 0) continue;
+    const source = openSafetensors(join(folder, file));
+    // The classifier that transformers reads is a second copy of one of ours.
+    const loaded = loadStrict(source, wanted, (name) =>
+      /^(projector|classifier)\./.test(name) ? undefined : name,
+    );
+    for (const name of wanted.keys()) loaded.readF32(name, store.array(name));
+    loaded.close();
+  }
+}
+
+export function writeJson(path: string, value: Json | Record<string, unknown>): void {
+  writeAtomically(path, (put) => put(Buffer.from(`${JSON.stringify(value, null, 2)}\n`)));
+}

@@ -1,0 +1,85 @@
+import { type LoadedBatch, padWaves } from "../corpus/prefetch.ts";
+import { hash32, random } from "../random.ts";
+import { bool, f32, i32, type Value } from "../runtime/program.ts";
+import type { Stream } from "./data.ts";
+import type { Model } from "./model.ts";
+import { spanMask } from "./spec-augment.ts";
+import { hiding, type TaskObjective } from "./task.ts";
+
+export type Feeds = Record<string, Value>;
+
+/** The graph inputs of a batch: audio padded with zeros, frames, and the targets of some objectives. */
+export function batchFeeds(
+  stream: Stream,
+  { indices, waves }: LoadedBatch,
+  objectives: readonly TaskObjective[],
+): Feeds {
+  const { values, batch, samples } = padWaves(waves);
+  const feeds: Feeds = {
+    audio: f32([batch, samples], values),
+    frames: i32(
+      [batch],
+      indices.map((i) => stream.items[i].frames),
+    ),
+  };
+  for (const { name, target } of objectives) {
+    const rows = indices.map((i) => stream.items[i].targets[name]);
+    if (target.kind === "sequence") {
+      // A batch of empty targets still needs a column.
+      const width = Math.max(1, ...rows.map((row) => row.length));
+      const labels = new Int32Array(batch * width);
+      for (const [b, row] of rows.entries()) labels.set(row, b * width);
+      feeds[`labels.${name}`] = i32([batch, width], labels);
+      feeds[`targets.${name}`] = i32(
+        [batch],
+        rows.map((row) => row.length),
+      );
+    } else {
+      const values = rows.map(([value]) => value);
+      feeds[`labels.${name}`] =
+        target.kind === "class" ? i32([batch], values) : f32([batch], Float32Array.from(values));
+    }
+  }
+  return feeds;
+}
+
+/**
+ * Everything random of one training pass, as a function of its keys (seed, step, stream, micro-batch): the dropout
+ * seed, what SpecAugment hides, which layers are skipped.
+ */
+export function randomFeeds(
+  model: Model,
+  frames: readonly number[],
+  width: number,
+  ...keys: (number | string)[]
+): Feeds {
+  const { settings: s, upstream } = model;
+  const batch = frames.length;
+  const feeds: Feeds = { seed: i32([], [hash32(...keys) | 0]) };
+  const hides = hiding(model);
+  if (hides.frames) {
+    const spans = { prob: s.mask_time_prob, length: s.mask_time_length, minMasks: s.mask_time_min_masks };
+    const hidden = spanMask(frames, width, spans, random(...keys, "time-mask"));
+    feeds["hide.frames"] = bool([batch, width], hidden);
+  }
+  if (hides.channels) {
+    const { hiddenSize } = upstream;
+    const spans = {
+      prob: s.mask_feature_prob,
+      length: s.mask_feature_length,
+      minMasks: s.mask_feature_min_masks,
+    };
+    const sizes = frames.map(() => hiddenSize);
+    const hidden = spanMask(sizes, hiddenSize, spans, random(...keys, "channel-mask"));
+    feeds["hide.channels"] = bool([batch, 1, hiddenSize], hidden);
+  }
+  if (s.layerdrop > 0) {
+    const chance = random(...keys, "layer-drop");
+    for (let layer = 0; layer < upstream.layers; layer++) {
+      // Only the shape is read: how many utterances pass through the layer.
+      const kept = chance.next() < s.layerdrop ? 0 : batch;
+      feeds[`keep.layers.${layer}`] = bool([kept], new Uint8Array(kept));
+    }
+  }
+  return feeds;
+}

@@ -1,0 +1,88 @@
+import { writeAtomically } from "../weights/file.ts";
+import { logMelRidge } from "./baseline.ts";
+import type { Part, Stream } from "./data.ts";
+import type { Evaluation, Evaluator, Prediction } from "./evaluation.ts";
+import { exportModel } from "./export.ts";
+import type { Prepared } from "./prepare.ts";
+import type { RunFolder } from "./run-folder.ts";
+import type { Answer } from "./scores.ts";
+
+/** A line of `predictions.jsonl`. */
+export interface PredictionLine {
+  id: string;
+  part: Part;
+  speaker?: string;
+  /** The corpus, where it is not the main one. */
+  stream?: string;
+  answers: Record<string, Answer>;
+}
+
+/**
+ * What is left when training is over: the model in Hugging Face's form, its predictions on validation and test parts, and
+ * the metrics, named `test.OBJECTIVE.METRIC` (`baseline.` before those of the recipe's baseline).
+ */
+export async function finishRun(
+  prepared: Prepared,
+  evaluator: Evaluator,
+  run: RunFolder,
+  log: (line: string) => void,
+): Promise<Record<string, number>> {
+  const { streams, task, store } = prepared;
+  exportModel(run.path, task, store, streams[0]);
+  const metrics: Record<string, number> = {};
+  const predictions: Prediction[] = [];
+  for (const part of ["valid", "test"] as const) {
+    const result = await evaluator.evaluate(streams, part);
+    if (result === undefined) continue;
+    predictions.push(...result.predictions);
+    for (const [name, value] of Object.entries(result.metrics)) metrics[`${part}.${name}`] = value;
+    log(`${part}: ${metricsLine(result)}`);
+  }
+  writePredictions(run.file("predictions.jsonl"), streams, predictions);
+  Object.assign(metrics, await baseline(prepared, log));
+  return metrics;
+}
+
+export function metricsLine({ metrics, predictions }: Evaluation): string {
+  const parts = Object.entries(metrics).map(([name, value]) => `${name} ${value.toFixed(4)}`);
+  return `${parts.join(", ")} (${predictions.length} utterances)`;
+}
+
+/** Predictions as lines of JSON, one an utterance. */
+export function writePredictions(
+  path: string,
+  streams: readonly Stream[],
+  predictions: readonly Prediction[],
+): void {
+  const lines = predictions.map(({ stream, part, index, answers }): PredictionLine => {
+    const { id, speaker } = streams.find(({ name }) => name === stream)!.items[index].utterance;
+    return { id, part, speaker, ...(stream === "main" ? {} : { stream }), answers: { ...answers } };
+  });
+  writeAtomically(path, (put) => {
+    for (const line of lines) put(Buffer.from(`${JSON.stringify(line)}\n`));
+  });
+}
+
+async function baseline(
+  { recipe, task, streams }: Prepared,
+  log: (line: string) => void,
+): Promise<Record<string, number>> {
+  const metrics: Record<string, number> = {};
+  if (recipe.baseline === "none") return metrics;
+  for (const { name, target, spec } of task.objectives) {
+    if (target.kind !== "class") continue;
+    const stream = streams.find((each) => each.name === spec.stream)!;
+    const { accuracy, penalty } = await logMelRidge(
+      stream,
+      (i) => stream.items[i].targets[name][0],
+      target.labels.classes.length,
+    );
+    for (const part of ["valid", "test"] as const) {
+      const value = accuracy[part];
+      if (value !== undefined) metrics[`baseline.${part}.${name}.accuracy`] = value;
+    }
+    const shown = Object.entries(metrics).map(([key, value]) => `${key.slice(9)} ${value.toFixed(4)}`);
+    log(`baseline, log-mel statistics and ridge regression (penalty ${penalty}): ${shown.join(", ")}`);
+  }
+  return metrics;
+}

@@ -1,0 +1,141 @@
+import { UserError } from "../errors.ts";
+import type { Schedule } from "../nn/schedules.ts";
+import { schedule } from "../nn/schedules.ts";
+import { type DataOptions, openCorpus, openStream, type Stream } from "./data.ts";
+import { type Training, trainingOf } from "./groups.ts";
+import { loadUpstream, modelOf } from "./model.ts";
+import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
+import { UpdateOrder } from "./order.ts";
+import type { Recipe } from "./recipe-schema.ts";
+import { metricNames } from "./scores.ts";
+import { ParameterStore } from "./store.ts";
+import { type Target, targetOf } from "./targets.ts";
+import { everCounts, namePaths, type Task, type TaskObjective, traceEvaluation } from "./task.ts";
+
+/** Everything a run needs, read and checked, with nothing written yet. Close its streams when done. */
+export interface Prepared {
+  readonly recipe: Recipe;
+  readonly task: Task;
+  readonly streams: readonly Stream[];
+  readonly orders: ReadonlyMap<string, UpdateOrder>;
+  readonly store: ParameterStore;
+  readonly training: ReadonlyMap<string, Training>;
+  readonly totalSteps: number;
+  /** Steps of the head-first phase. */
+  readonly headSteps: number;
+  readonly weights: ObjectiveWeights;
+  /** Factor of the learning rate by step; NewBob's follows the validation loss instead. */
+  readonly schedule: Schedule | undefined;
+}
+
+/** Reads and checks recipe, model and data. @throws UserError for whatever is wrong with them */
+export async function prepare(recipe: Recipe, options: DataOptions): Promise<Prepared> {
+  const model = modelOf(recipe);
+  const active = Object.entries(recipe.objectives).filter(([, o]) => everCounts(o));
+  if (active.length === 0) throw new UserError("objectives: every weight is 0; nothing would be learned");
+  checkBest(recipe, active);
+  const streams: Stream[] = [];
+  try {
+    const targets = new Map<string, Target>();
+    for (const [name, spec] of [["main", recipe] as const, ...Object.entries(recipe.streams)]) {
+      const own = active.filter(([, o]) => o.stream === name);
+      if (own.length === 0 && name !== "main") continue;
+      const corpus = await openCorpus(name, spec.corpus, options);
+      for (const [objective, o] of own)
+        targets.set(objective, targetOf(o, targetSource(corpus.train, o, options)));
+      const asked = own.map(([objective, o]) => ({
+        name: objective,
+        target: targets.get(objective)!,
+        zeroInfinity: o.zeroInfinity,
+      }));
+      streams.push(
+        await openStream(corpus, asked, {
+          ...options,
+          batch: spec.batch,
+          longTargets: recipe.guards.longTargets,
+          frames: (samples) => model.upstream.frames(samples) as number,
+          threads: 1,
+        }),
+      );
+    }
+    const paths = namePaths(active);
+    const objectives = active.map(
+      ([name, spec]): TaskObjective => ({ name, spec, target: targets.get(name)!, path: paths.get(name)! }),
+    );
+    const task: Task = { model, layers: recipe.upstream.layers, objectives };
+    return { recipe, task, streams, ...planOf(recipe, streams), ...parametersOf(recipe, task) };
+  } catch (error) {
+    await closeStreams(streams);
+    throw error;
+  }
+}
+
+export async function closeStreams(streams: readonly Stream[]): Promise<void> {
+  for (const { loader } of streams) await loader.close();
+}
+
+/** The utterances whose symbols or classes an objective learns; with `skipBad`, those that have any. */
+function targetSource(
+  utterances: readonly Stream["items"][number]["utterance"][],
+  objective: Recipe["objectives"][string],
+  { skipBad }: DataOptions,
+) {
+  if (!skipBad) return utterances;
+  return utterances.filter((utterance) => {
+    try {
+      targetOf(objective, [utterance]);
+      return true;
+    } catch (error) {
+      if (error instanceof UserError) return false;
+      throw error;
+    }
+  });
+}
+
+function checkBest(
+  { evaluate }: Recipe,
+  active: readonly (readonly [string, Recipe["objectives"][string]])[],
+) {
+  if (evaluate.best === "loss") return;
+  const known = active.flatMap(([name, o]) =>
+    ["loss", ...metricNames(o)].map((metric) => `${name}.${metric}`),
+  );
+  if (!known.includes(evaluate.best))
+    throw new UserError(
+      `evaluate.best: \`${evaluate.best}\` is no metric of this recipe; there are loss, ${known.join(", ")}`,
+    );
+}
+
+function planOf(recipe: Recipe, streams: readonly Stream[]) {
+  const orders = new Map(streams.map((stream) => [stream.name, new UpdateOrder(stream, recipe.seed)]));
+  const main = orders.get("main")!;
+  const totalSteps = recipe.steps ?? Math.max(1, main.stepsOf(recipe.epochs ?? 10));
+  const epochs = recipe.epochs ?? totalSteps / main.stepsOf(1);
+  const active = Object.fromEntries(Object.entries(recipe.objectives).filter(([, o]) => everCounts(o)));
+  return {
+    orders,
+    totalSteps,
+    headSteps: Math.trunc(recipe.plan.headFirst * totalSteps),
+    weights: objectiveWeights(active, totalSteps / epochs, totalSteps),
+    schedule: recipe.schedule.name === "newbob" ? undefined : schedule(recipe.schedule, totalSteps),
+  };
+}
+
+/** The parameters with their starting values, and how each trains. */
+export function parametersOf(recipe: Recipe, task: Task) {
+  const { table } = traceEvaluation(task, task.objectives, false);
+  const prefix = `${task.model.upstream.prefix}.`;
+  // Recipes name the upstream's parameters from inside it: `encoder.layers.0`.
+  const bare = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : name);
+  const names = [...table.specs.keys()];
+  const byBareName = trainingOf(names.map(bare), recipe.plan, recipe.optimizer);
+  const training = new Map(names.map((name) => [name, byBareName.get(bare(name))!]));
+  const store = new ParameterStore(table.specs, (name) => !training.get(name)!.frozen);
+  if (store.trainedSize === 0) throw new UserError("plan.freeze: leaves no parameter to train");
+  store.initialise(
+    recipe.seed,
+    names.filter((name) => task.model.source === undefined || !name.startsWith(prefix)),
+  );
+  loadUpstream(task.model, store);
+  return { store, training };
+}

@@ -1,0 +1,175 @@
+import type { LoadedBatch } from "../corpus/prefetch.ts";
+import { number, type Program, type ProgramOptions, type Value } from "../runtime/program.ts";
+import type { Stream } from "./data.ts";
+import { batchFeeds, randomFeeds } from "./feeds.ts";
+import type { Training } from "./groups.ts";
+import type { Optimiser, UpdateRange } from "./optimiser.ts";
+import { compileTraining, gradientName } from "./program.ts";
+import type { Recipe } from "./recipe-schema.ts";
+import type { ParameterStore } from "./store.ts";
+import { type Task, type TaskObjective, traceTraining } from "./task.ts";
+
+/** What one update did. */
+export interface StepResult {
+  /** The weighted sum that was minimised. */
+  readonly loss: number;
+  /** By objective, unweighted. */
+  readonly losses: Readonly<Record<string, number>>;
+  /** Euclidean norm of all gradients, before clipping. */
+  readonly norm: number;
+}
+
+export interface StepperOptions {
+  readonly task: Task;
+  readonly store: ParameterStore;
+  readonly optimiser: Optimiser;
+  readonly optimizer: Recipe["optimizer"];
+  /** How each parameter trains, by its name in the store. */
+  readonly training: ReadonlyMap<string, Training>;
+  readonly recompute: Recipe["plan"]["recompute"];
+  readonly seed: number;
+  readonly program: ProgramOptions;
+}
+
+/** The batches of one stream that make an update. */
+export interface StreamBatches {
+  readonly stream: Stream;
+  readonly batches: readonly LoadedBatch[];
+}
+
+/** Computes gradients and updates the parameters. Programs are compiled when first needed and kept. */
+export class Stepper {
+  /** Updates that each parameter has had: Adam's bias correction counts a late starter's own steps. */
+  readonly updates: Record<string, number> = {};
+  private readonly options: StepperOptions;
+  private readonly programs = new Map<string, Program>();
+  private sums: Float32Array | undefined;
+
+  constructor(options: StepperOptions) {
+    this.options = options;
+  }
+
+  /**
+   * Gradients of one update, summed over its batches into the store. An objective that is a mean over utterances
+   * counts in each batch by its share of them, so that k batches give the gradient of one k times as large.
+   */
+  async gradients(
+    step: number,
+    streams: readonly StreamBatches[],
+    weights: Readonly<Record<string, number>>,
+    headsOnly: boolean,
+  ): Promise<{ loss: number; losses: Record<string, number>; reached: Set<string> }> {
+    const { task, store, seed } = this.options;
+    const losses: Record<string, number> = {};
+    const reached = new Set<string>();
+    const runs = streams.flatMap(({ stream, batches }) => {
+      const objectives = task.objectives.filter((o) => o.spec.stream === stream.name && weights[o.name] > 0);
+      const total = batches.reduce((sum, batch) => sum + batch.indices.length, 0);
+      return objectives.length === 0
+        ? []
+        : batches.map((batch, part) => ({ stream, objectives, batch, part, total }));
+    });
+    for (const [i, { stream, objectives, batch, part, total }] of runs.entries()) {
+      const program = await this.program(stream, objectives, headsOnly);
+      const share = (o: TaskObjective) =>
+        o.target.kind === "sequence" && o.spec.reduction === "sum" ? 1 : batch.indices.length / total;
+      const feeds: Record<string, Value> = { ...store.values, ...batchFeeds(stream, batch, objectives) };
+      const frames = batch.indices.map((index) => stream.items[index].frames);
+      const width = task.model.upstream.frames(feeds.audio.shape[1]) as number;
+      Object.assign(feeds, randomFeeds(task.model, frames, width, seed, "step", step, stream.name, part));
+      for (const o of objectives) feeds[`weight.${o.name}`] = number(weights[o.name] * share(o));
+      if (runs.length > 1) store.gradients.fill(0);
+      const results = await program.run(feeds, gradientsInto(store, program));
+      for (const o of objectives)
+        losses[o.name] = (losses[o.name] ?? 0) + share(o) * scalarOf(results[`loss.${o.name}`]);
+      for (const name of trainedBy(program)) reached.add(name);
+      if (runs.length > 1) this.accumulate(i === 0);
+    }
+    if (runs.length > 1) store.gradients.set(this.sums!);
+    const loss = Object.entries(losses).reduce((sum, [name, value]) => sum + weights[name] * value, 0);
+    return { loss, losses, reached };
+  }
+
+  /** Clips and applies the gradients of the parameters that were reached. */
+  async update(reached: ReadonlySet<string>, lr: number): Promise<number> {
+    const { optimiser, optimizer } = this.options;
+    const ranges = this.ranges(reached, lr);
+    const norm = await optimiser.norm(ranges);
+    // PyTorch's clip_grad_norm_, its 1e-6 included.
+    const scale = optimizer.clip > 0 ? Math.min(1, optimizer.clip / (norm + 1e-6)) : 1;
+    if (!Number.isFinite(norm)) return norm;
+    await optimiser.step(ranges, scale);
+    for (const name of reached) this.updates[name] = (this.updates[name] ?? 0) + 1;
+    return norm;
+  }
+
+  /** Neighbours in the flat buffers that share their settings are updated together. */
+  private ranges(reached: ReadonlySet<string>, lr: number): UpdateRange[] {
+    const { store, training } = this.options;
+    const ranges: UpdateRange[] = [];
+    for (const { name, start, end } of store.spans.values()) {
+      if (!reached.has(name)) continue;
+      const how = training.get(name)!;
+      const step = (this.updates[name] ?? 0) + 1;
+      const last = ranges.at(-1);
+      const next: UpdateRange = { start, end, lr: lr * how.lr, weightDecay: how.weightDecay, step };
+      if (
+        last !== undefined &&
+        last.end === start &&
+        last.lr === next.lr &&
+        last.weightDecay === next.weightDecay &&
+        last.step === step
+      )
+        ranges[ranges.length - 1] = { ...last, end };
+      else ranges.push(next);
+    }
+    return ranges;
+  }
+
+  private async program(
+    stream: Stream,
+    objectives: readonly TaskObjective[],
+    headsOnly: boolean,
+  ): Promise<Program> {
+    const key = JSON.stringify([stream.name, headsOnly, ...objectives.map((o) => o.name)]);
+    let program = this.programs.get(key);
+    if (program === undefined) {
+      const { task, store, recompute } = this.options;
+      const { table, traced } = traceTraining(task, objectives);
+      const upstream = `${task.model.upstream.prefix}.`;
+      program = await compileTraining(table, traced, {
+        ...this.options.program,
+        trained: (name) => store.isTrained(name) && !(headsOnly && name.startsWith(upstream)),
+        recompute: recompute === "none" ? undefined : ({ name }) => recomputed(name, recompute),
+      });
+      this.programs.set(key, program);
+    }
+    return program;
+  }
+
+  private accumulate(first: boolean): void {
+    const { gradients } = this.options.store;
+    this.sums ??= new Float32Array(gradients.length);
+    if (first) this.sums.set(gradients);
+    else for (let i = 0; i < gradients.length; i++) this.sums[i] += gradients[i];
+  }
+
+  async dispose(): Promise<void> {
+    for (const program of this.programs.values()) await program.dispose();
+    this.programs.clear();
+  }
+}
+
+const PREFIX = gradientName("");
+const trainedBy = (program: Program): string[] =>
+  program.outputs.filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
+
+const gradientsInto = (store: ParameterStore, program: Program): Record<string, Value> =>
+  Object.fromEntries(trainedBy(program).map((name) => [gradientName(name), store.gradientValues[name]]));
+
+const scalarOf = ({ data }: Value): number => (data as Float32Array)[0];
+
+function recomputed(region: string, which: "all" | readonly number[]): boolean {
+  if (which === "all") return /^(encoder\.layers|feature_extractor)\.\d+$/.test(region);
+  return which.some((layer) => region === `encoder.layers.${layer}`);
+}

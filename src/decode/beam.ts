@@ -16,8 +16,10 @@ export interface Scorer<S> {
   start: S;
   /** No entry: the token may not follow. Several: the same label completes different words. */
   expand(state: S, token: number): readonly Expansion<S>[];
-  /** Score of ending here, or undefined where a sequence may not end (inside a word). */
-  finish(state: S): number | undefined;
+  /** Score of ending here and the word that this completes, or undefined where a sequence may not end (inside a word). */
+  finish(state: S): { score: number; word?: number } | undefined;
+  /** Least upper bound at hand of what an expansion can score: saves asking for those that cannot enter the beam. */
+  bound?(state: S): number;
 }
 
 export interface BeamOptions<S> {
@@ -115,9 +117,10 @@ export function beamSearch<S = undefined>(
     }
 
     for (const parent of beam) {
+      const most = scorer ? (scorer.bound?.(parent.state) ?? Infinity) : 0;
       for (const token of open) {
         const tokenEnd = mayExtend(parent, token) + p[token];
-        if (!scorer && !candidates.admits(tokenEnd)) continue;
+        if (!candidates.admits(tokenEnd + parent.bonus + most)) continue;
         const expansions = scorer ? (parent.expansions[token] ??= scorer.expand(parent.state, token)) : free;
         for (const expansion of expansions) {
           const score = tokenEnd + parent.bonus + expansion.score;
@@ -168,17 +171,18 @@ function grow<S>({ parent, token, expansion }: Candidate<S>, vocabulary: number)
 }
 
 function ranking<S>(beam: Prefix<S>[], scorer: Scorer<S> | undefined, best: number): Hypothesis[] {
-  const ended = beam.map((prefix) => ({ prefix, end: scorer ? scorer.finish(prefix.state) : 0 }));
+  const ended = beam.map((prefix) => ({ prefix, end: scorer ? scorer.finish(prefix.state) : { score: 0 } }));
   const complete = ended.filter(({ end }) => end !== undefined);
   return (complete.length > 0 ? complete : ended)
-    .map(({ prefix, end = 0 }) => {
+    .map(({ prefix, end }) => {
       const acoustic = addLogs(prefix.blankEnd, prefix.tokenEnd);
       const hypothesis: Hypothesis = {
         tokens: [],
         words: [],
-        score: acoustic + prefix.bonus + end,
+        score: acoustic + prefix.bonus + (end?.score ?? 0),
         acoustic,
       };
+      if (end?.word !== undefined) hypothesis.words.push(end.word);
       for (let at = prefix; at.parent; at = at.parent) {
         hypothesis.tokens.push(at.token);
         if (at.word !== undefined) hypothesis.words.push(at.word);

@@ -18,10 +18,12 @@ export function skipId3(source: ByteSource): number {
  */
 export async function quietly<T>(name: string, format: string, decode: () => T | Promise<T>): Promise<T> {
   const print = console.error;
+  let reason = "";
   try {
     let result: T | Promise<T>;
     console.error = (fault: unknown) => {
-      throw new Error(String(fault));
+      reason = ` (${String(fault).replace(/\s+/g, " ").trim()})`;
+      throw new Error(reason);
     };
     try {
       result = decode();
@@ -29,8 +31,16 @@ export async function quietly<T>(name: string, format: string, decode: () => T |
       console.error = print;
     }
     return await result;
-  } catch (fault) {
-    const reason = (fault instanceof Error ? fault.message : String(fault)).replace(/\s+/g, " ").trim();
-    return refuse(name, `the ${format} data is damaged (${reason})`);
+  } catch {
+    return refuse(name, `the ${format} data is damaged${reason}`);
+  }
+}
+
+/** Frees a decoder; one whose memory a damaged file has upset may fail to, and is left to the garbage collector. */
+export function release(decoder: { free(): void }): void {
+  try {
+    decoder.free();
+  } catch {
+    // Its memory is its own WebAssembly instance's and goes with it.
   }
 }

@@ -1,5 +1,5 @@
 import { FLACDecoder } from "@wasm-audio-decoders/flac";
-import { quietly, skipId3 } from "./container.ts";
+import { quietly, release, skipId3 } from "./container.ts";
 import {
   type ByteSource,
   checkFormat,
@@ -78,8 +78,7 @@ export async function decodeFlac(source: ByteSource, name: string, segment: Segm
   if (samples === 0) refuse(name, "the FLAC file holds no audio");
   const [start, end] = segmentSamples(samples, info.sampleRate, segment, name);
   const needed = frames.filter((frame) => frame.start < end && frame.start + frame.samples > start);
-  const decoder = await (shared ??= openDecoder());
-  const result = await quietly(name, "FLAC", () => decoder.decodeFrames(needed.map((frame) => frame.bytes)));
+  const result = await decodeFrames(needed, name);
   const first = start - needed[0].start;
   if (result.samplesDecoded < first + end - start || result.channelData.length !== info.channels)
     refuse(name, "the FLAC frames do not hold what their headers say; the file is damaged");
@@ -100,12 +99,24 @@ function rescale(samples: Float32Array, bits: number): Float32Array {
   return out;
 }
 
+// One decoder serves all files of a thread: frames stand alone, and decoding them ends before anything is awaited.
 let shared: Promise<FLACDecoder> | undefined;
 
 async function openDecoder(): Promise<FLACDecoder> {
   const decoder = new FLACDecoder();
   await decoder.ready;
   return decoder;
+}
+
+async function decodeFrames(frames: Frame[], name: string) {
+  const decoder = await (shared ??= openDecoder());
+  try {
+    return await quietly(name, "FLAC", () => decoder.decodeFrames(frames.map((frame) => frame.bytes)));
+  } catch (error) {
+    shared = undefined;
+    release(decoder);
+    throw error;
+  }
 }
 
 /**

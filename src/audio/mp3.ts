@@ -1,5 +1,5 @@
 import { MPEGDecoder } from "mpg123-decoder";
-import { quietly, skipId3 } from "./container.ts";
+import { quietly, release, skipId3 } from "./container.ts";
 import { type ByteSource, type Decoded, refuse, refuseShort, type Segment, segmentSamples } from "./pcm.ts";
 
 interface FrameHeader {
@@ -135,6 +135,6 @@ export async function decodeMp3(source: ByteSource, name: string, segment: Segme
     const wanted = channelData.slice(0, stream.channels);
     return { channelData: wanted.map((all) => all.subarray(start, end)), sampleRate: stream.sampleRate };
   } finally {
-    decoder.free();
+    release(decoder);
   }
 }

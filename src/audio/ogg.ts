@@ -1,6 +1,7 @@
 import { OggVorbisDecoder } from "@wasm-audio-decoders/ogg-vorbis";
 import { OggOpusDecoder } from "ogg-opus-decoder";
-import { quietly } from "./container.ts";
+import { quietly, release } from "./container.ts";
+import { isOpusPacket } from "./opus.ts";
 import { type ByteSource, checkFormat, type Decoded, refuse, type Segment, segmentSamples } from "./pcm.ts";
 
 /** What the pages of an Ogg file say before anything is decoded (RFC 3533). */
@@ -22,29 +23,33 @@ const uint = (bytes: Uint8Array, at: number) =>
  */
 export function walkOgg(bytes: Uint8Array, name: string): OggStream {
   let at = 0;
-  let stream: (Omit<OggStream, "samples"> & { preSkip: number }) | undefined;
+  let head: Head | undefined;
   let serial = 0;
   let sequence = 0;
   let position = 0;
   let ended = false;
+  const packets = packetAssembler();
   while (at < bytes.length) {
-    const segments = bytes[at + 26];
-    const bodyAt = at + 27 + segments;
-    let end = bodyAt;
-    for (let i = 0; i < segments; i++) end += bytes[at + 27 + i];
+    const laces = bytes.subarray(at + 27, at + 27 + bytes[at + 26]);
+    const bodyAt = at + 27 + laces.length;
+    const end = laces.reduce((sum, size) => sum + size, bodyAt);
     const place = `page ${sequence} of the Ogg file (byte ${at})`;
-    if (at + 27 > bytes.length || end > bytes.length) refuse(name, `the file is cut short inside ${place}`);
+    if (bytes.length < at + 27 || laces.length < bytes[at + 26] || bytes.length < end)
+      refuse(name, `the file is cut short inside ${place}`);
     if (!isOgg(bytes.subarray(at, at + 4))) refuse(name, `${place} is damaged: no page begins there`);
     if (ended) refuse(name, `a second stream begins at ${place}; chained Ogg files are not supported`);
     if (pageCrc(bytes, at, end) !== uint(bytes, at + 22))
       refuse(name, `${place} is damaged: its checksum is wrong`);
-    if (!stream) {
-      stream = parseHead(bytes.subarray(bodyAt, end), name);
+    if (!head) {
+      head = parseHead(bytes.subarray(bodyAt, end), name);
       serial = uint(bytes, at + 14);
       sequence = uint(bytes, at + 18);
     } else if (uint(bytes, at + 14) !== serial)
       refuse(name, "the Ogg file holds several streams; needed is one of Vorbis or Opus");
     if (uint(bytes, at + 18) !== sequence) refuse(name, `a page is missing before ${place}`);
+    for (const packet of packets(laces, bytes.subarray(bodyAt, end)))
+      if (head.codec === "opus" && !isOpusHeader(packet) && !isOpusPacket(packet, head.streams))
+        refuse(name, `${place} is damaged: it holds a packet that is not Opus`);
     sequence++;
     const high = uint(bytes, at + 10);
     // A granule position of -1 marks a page on which no packet ends.
@@ -52,32 +57,77 @@ export function walkOgg(bytes: Uint8Array, name: string): OggStream {
     ended = (bytes[at + 5] & 4) !== 0;
     at = end;
   }
-  if (!stream || !ended) refuse(name, "the file is cut short: the last page of the Ogg stream is missing");
-  const samples = position - stream.preSkip;
+  if (!head || !ended) refuse(name, "the file is cut short: the last page of the Ogg stream is missing");
+  const samples = position - head.preSkip;
   if (samples <= 0) refuse(name, "the Ogg file holds no audio");
-  const { codec, channels, sampleRate } = stream;
+  const { codec, channels, sampleRate } = head;
   return { codec, channels, sampleRate, samples };
 }
 
-function parseHead(packet: Uint8Array, name: string) {
+/** Joins the laced segments of pages to packets: one ends with each segment shorter than 255 bytes. */
+function packetAssembler() {
+  let open: Uint8Array[] = [];
+  return (laces: Uint8Array, body: Uint8Array): Uint8Array[] => {
+    const packets: Uint8Array[] = [];
+    let from = 0;
+    let to = 0;
+    for (const size of laces) {
+      to += size;
+      if (size === 255) continue;
+      const last = body.subarray(from, to);
+      packets.push(open.length === 0 ? last : concatenate([...open, last]));
+      open = [];
+      from = to;
+    }
+    if (to > from) open.push(body.subarray(from, to));
+    return packets;
+  };
+}
+
+function concatenate(parts: Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+const isOpusHeader = (packet: Uint8Array) =>
+  /^Opus(Head|Tags)$/.test(String.fromCharCode(...packet.subarray(0, 8)));
+
+interface Head extends Omit<OggStream, "samples"> {
+  /** Samples to drop at the start. */
+  preSkip: number;
+  /** Opus streams in a packet: one for each channel or pair of channels. */
+  streams: number;
+}
+
+function parseHead(packet: Uint8Array, name: string): Head {
   const text = String.fromCharCode(...packet.subarray(0, 8));
   if (text.startsWith("\x01vorbis") && packet.length >= 30) {
     const channels = packet[11];
     const sampleRate = uint(packet, 12);
     checkFormat(sampleRate, channels, name);
-    return { codec: "vorbis" as const, channels, sampleRate, preSkip: 0 };
+    return { codec: "vorbis", channels, sampleRate, preSkip: 0, streams: 1 };
   }
-  if (text === "OpusHead" && packet.length >= 19) {
-    checkFormat(48000, packet[9], name);
-    return {
-      codec: "opus" as const,
-      channels: packet[9],
-      sampleRate: 48000,
-      preSkip: packet[10] | (packet[11] << 8),
-    };
-  }
-  const other = /^\x7fFLAC/.test(text) ? "FLAC" : text.startsWith("Speex") ? "Speex" : "something else";
+  if (text === "OpusHead" && packet.length >= 19) return parseOpusHead(packet, name);
+  const other = text.startsWith("\x7fFLAC") ? "FLAC" : text.startsWith("Speex") ? "Speex" : "something else";
   refuse(name, `the Ogg file holds ${other}; needed is Vorbis or Opus (or FLAC in a .flac file)`);
+}
+
+/** RFC 7845, section 5.1: mapping family 0 is one stream of one or two channels, the others name streams and table. */
+function parseOpusHead(packet: Uint8Array, name: string): Head {
+  const channels = packet[9];
+  const table = packet.subarray(21, 21 + channels);
+  const [streams, coupled] = packet[18] === 0 ? [1, channels - 1] : [packet[19] ?? 0, packet[20] ?? 0];
+  const known = packet[18] === 0 ? channels <= 2 : table.every((c) => c === 255 || c < streams + coupled);
+  const complete = packet[18] === 0 || table.length === channels;
+  if (channels === 0 || !known || !complete || streams === 0 || coupled > streams)
+    refuse(name, "the header of the Opus stream is damaged: its channels do not fit its streams");
+  const preSkip = packet[10] | (packet[11] << 8);
+  return { codec: "opus", channels, sampleRate: 48000, preSkip, streams };
 }
 
 export const isOgg = (head: Uint8Array) =>
@@ -90,7 +140,8 @@ const crc32 = Uint32Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
-function pageCrc(bytes: Uint8Array, begin: number, end: number): number {
+/** Checksum of the page that fills bytes [begin, end). */
+export function pageCrc(bytes: Uint8Array, begin: number, end: number): number {
   let crc = 0;
   for (let at = begin; at < end; at++) {
     const byte = at >= begin + 22 && at < begin + 26 ? 0 : bytes[at];
@@ -118,6 +169,6 @@ export async function decodeOgg(source: ByteSource, name: string, segment: Segme
       refuse(name, `the ${codec} packets do not hold what the pages say; the file is damaged`);
     return { channelData: decoded.channelData.map((all) => all.subarray(start, end)), sampleRate };
   } finally {
-    decoder.free();
+    release(decoder);
   }
 }

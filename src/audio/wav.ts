@@ -41,6 +41,8 @@ export function parseWav(source: ByteSource, name: string): PcmLayout {
   while (at + 8 <= source.size) {
     const head = source.read(at, at + 8);
     const id = ascii(head, 0);
+    // Zeros or noise in place of a chunk would otherwise be walked through eight bytes at a time.
+    if (!/^[ -~]{4}$/.test(id)) refuse(name, `the WAV file is damaged: no chunk begins at byte ${at}`);
     let size = new DataView(head.buffer, head.byteOffset).getUint32(4, littleEndian);
     const body = at + 8;
     if (id === "ds64" && outer === "RF64") {

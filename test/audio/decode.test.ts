@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { decodeAudio, encodeWav, probeAudio } from "../../src/audio/decode.ts";
+import { type ByteSource, decodeAudio, decodeSource, encodeWav, probeAudio } from "../../src/audio/decode.ts";
 import { probeFile, readAudio } from "../../src/audio/file.ts";
 import { resample } from "../../src/audio/resample.ts";
 import { UserError } from "../../src/errors.ts";
@@ -124,6 +124,41 @@ describe("decoding", () => {
     expect((await decodeAudio(wav)).samples.length).toBe(100);
   });
 
+  it("reads of a long recording only what the segment needs", async () => {
+    const sphereHead = new TextDecoder("latin1").decode(bytesOf("little.sph").subarray(0, 1024));
+    const long = signal(600_000, 16000);
+    const wav = encodeWav(long, 16000);
+    const sphere = new Uint8Array(1024 + 2 * long.length);
+    const longHead = sphereHead.replace("sample_count -i 320", "sample_count -i 600000").slice(0, 1024);
+    sphere.set(new TextEncoder().encode(longHead));
+    sphere.set(wav.subarray(44), 1024);
+    for (const bytes of [wav, sphere]) {
+      let taken = 0;
+      const source: ByteSource = {
+        size: bytes.length,
+        read: (start, end) => {
+          const part = bytes.subarray(start, end);
+          taken += part.length;
+          return part;
+        },
+      };
+      const part = await decodeSource(source, { startSeconds: 20, endSeconds: 21.5 });
+      expect(part.samples).toEqual((await decodeAudio(wav)).samples.slice(320_000, 344_000));
+      expect(taken).toBeLessThan(2 * 24_000 + 2000);
+    }
+  });
+
+  it("decodes bytes in the middle of a larger buffer", async () => {
+    for (const [name] of readable) {
+      const bytes = bytesOf(name);
+      const larger = new Uint8Array(bytes.length + 20).fill(0x52);
+      larger.set(bytes, 7);
+      const inside = larger.subarray(7, 7 + bytes.length);
+      expect((await decodeAudio(inside)).samples).toEqual((await decodeAudio(bytes)).samples);
+      expect(probeAudio(inside)).toEqual(probeAudio(bytes));
+    }
+  });
+
   it("encodes WAV, 16-bit within half a step and clipped, float exactly", async () => {
     const x = signal(500, 8000);
     x.set([1.5, -1.5, 1, -1]);
@@ -162,6 +197,11 @@ describe("bad input", () => {
     ["nodata.wav", encodeWav(new Float32Array(0), 16000), /holds no audio/],
     ["nan.wav", encodeWav(new Float32Array([0, 0.5, Number.NaN]), 16000, "float32"), /sample 2 is NaN/],
     ["inf.wav", encodeWav(new Float32Array([0, -Infinity]), 16000, "float32"), /sample 1 is -Infinity/],
+    [
+      "holes.wav",
+      new Uint8Array([...encodeWav(new Float32Array(4), 8000).subarray(0, 36), ...new Uint8Array(5000)]),
+      /no chunk begins at byte 36/,
+    ],
     ["rate.wav", encodeWav(new Float32Array(9), 3), /sample rate of 3 Hz/],
   ])("%s", async (name, bytes, wanted) => {
     const path = write(name, bytes);

@@ -232,25 +232,34 @@ const pass4: Pass = (xr, xi, yr, yi, m, s, cos, sin) => {
   }
 };
 
+/** One butterfly's inputs, for radices up to 13. */
+const inRe = new Float64Array(13);
+const inIm = new Float64Array(13);
+
 const passAny: Pass = (xr, xi, yr, yi, m, s, cos, sin, radix) => {
-  const size = cos.length;
-  const turn = size / radix;
+  const turn = cos.length / radix;
   for (let p = 0; p < m; p++)
-    for (let q = 0; q < s; q++)
-      for (let i = 0; i < radix; i++) {
-        let sumR = 0;
-        let sumI = 0;
-        for (let k = 0; k < radix; k++) {
-          const from = q + s * (p + k * m);
-          const w = ((i * k) % radix) * turn;
-          sumR += xr[from] * cos[w] - xi[from] * sin[w];
-          sumI += xr[from] * sin[w] + xi[from] * cos[w];
-        }
-        const w = i * p * s;
-        const to = q + s * (radix * p + i);
-        yr[to] = sumR * cos[w] - sumI * sin[w];
-        yi[to] = sumR * sin[w] + sumI * cos[w];
+    for (let q = 0; q < s; q++) {
+      for (let k = 0; k < radix; k++) {
+        inRe[k] = xr[q + s * (p + k * m)];
+        inIm[k] = xi[q + s * (p + k * m)];
       }
+      for (let i = 0; i < radix; i++) {
+        let sumR = inRe[0];
+        let sumI = inIm[0];
+        for (let k = 1, at = i; k < radix; k++, at = at + i < radix ? at + i : at + i - radix) {
+          const c = cos[at * turn];
+          const d = sin[at * turn];
+          sumR += inRe[k] * c - inIm[k] * d;
+          sumI += inRe[k] * d + inIm[k] * c;
+        }
+        const c = cos[i * p * s];
+        const d = sin[i * p * s];
+        const to = q + s * (radix * p + i);
+        yr[to] = sumR * c - sumI * d;
+        yi[to] = sumR * d + sumI * c;
+      }
+    }
 };
 
 /** k n = (k^2 + n^2 - (k - n)^2) / 2 turns the transform into a convolution, which transforms of a power of two do. */

@@ -4,10 +4,11 @@ import { quote, UserError } from "../errors.ts";
 import { configFrom, familyByNames, findSettings, settingsFromShapes } from "./fairseq-config.ts";
 import { reason } from "./file.ts";
 import { openModelFolder } from "./model-folder.ts";
-import { type Family, type NamePlan, PREFIXES, planNames } from "./names.ts";
+import { type Family, HEADS_FILE, headOf, type NamePlan, PREFIXES, planNames } from "./names.ts";
 import { Instance, TensorRef } from "./pickle-globals.ts";
 import { lookUp, type Plain, plainOf, type Settings } from "./plain-data.ts";
-import { renamed, type TensorFile } from "./tensor-file.ts";
+import { openSafetensors } from "./safetensors.ts";
+import { joined, renamed, type TensorFile } from "./tensor-file.ts";
 import { openTorchArchive } from "./torch-archive.ts";
 
 /** A pre-trained or fine-tuned model from any source, in Hugging Face's terms. */
@@ -52,14 +53,47 @@ function openFolder(path: string): Checkpoint {
       `${join(path, "config.json")}: model_type is ${quote(config["model_type"])}; readable are ${FAMILIES.join(", ")}`,
     );
   }
+  const files = [weights];
   try {
-    const plan = planNames(weights.path, weights.infos.keys(), family);
-    const named = renamed(weights, plan.names);
+    const heads = join(path, HEADS_FILE);
+    if (existsSync(heads)) files.push(pretrainingHeads(openSafetensors(heads)));
+    const all = joined(path, files);
+    const plan = planNames(path, all.infos.keys(), family);
+    const named = renamed(all, plan.names);
     return { path, source: "Hugging Face folder", family, config, weights: named, plan, notes: [] };
   } catch (error) {
-    weights.close();
+    for (const file of files) file.close();
     throw error;
   }
+}
+
+/** Of the parameters that transformers has no place for, those of pre-training; a run's task heads are its own affair. */
+function pretrainingHeads(file: TensorFile): TensorFile {
+  const names = [...file.infos.keys()].filter((name) => headOf(name) === "pre-training");
+  return renamed(file, new Map(names.map((name) => [name, name])));
+}
+
+// What continued pre-training needs beside the encoder.
+const PRETRAINING: Partial<Record<Family, string[]>> = {
+  wav2vec2: [
+    "quantizer.codevectors",
+    "quantizer.weight_proj.weight",
+    "project_q.weight",
+    "project_hid.weight",
+  ],
+  hubert: ["final_proj.weight", "label_embs_concat"],
+};
+
+/** Refuses a model that cannot be pre-trained further because its pre-training heads are not in the file. */
+export function requirePretrainingHeads({ path, family, weights }: Checkpoint): void {
+  const needed = PRETRAINING[family];
+  if (!needed) throw new UserError(`${path}: continued pre-training of ${family} models is not supported`);
+  const missing = needed.filter((name) => !weights.infos.has(name));
+  if (missing.length === 0) return;
+  throw new UserError(
+    `${path}: cannot be pre-trained further, for it lacks the pre-training heads (${missing.join(", ")}); ` +
+      `fine-tuned models and many hub copies have lost them: start from the original pre-trained checkpoint`,
+  );
 }
 
 function openTorchCheckpoint(path: string, dictionary: string | undefined): Checkpoint {

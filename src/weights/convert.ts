@@ -3,12 +3,9 @@ import { dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { writeAtomically } from "./file.ts";
-import { inTransformers } from "./names.ts";
+import { HEADS_FILE, inTransformers } from "./names.ts";
 import { writeSafetensors } from "./safetensors.ts";
 import type { TensorFile } from "./tensor-file.ts";
-
-/** The file for parameters that transformers' class of the family does not have. */
-export const HEADS_FILE = "heads.safetensors";
 
 const json = (path: string, value: unknown) =>
   writeAtomically(path, (put) => put(new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)));

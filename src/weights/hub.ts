@@ -1,7 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
-import { createReadStream, createWriteStream, existsSync, renameSync, rmSync, statSync } from "node:fs";
+import { createReadStream, existsSync, renameSync, rmSync, statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { quote, UserError } from "../errors.ts";
 import { CachedModel, cacheFolder, type HubEnvironment } from "./hub-cache.ts";
@@ -60,6 +60,8 @@ export async function resolveModel(model: string, options: HubOptions = {}): Pro
   try {
     return await download(hub, cached, revision, options);
   } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code) throw new UserError(`${cached.folder}: cannot be written (${code})`);
     if (!(error instanceof NetworkError)) throw error;
     const found = fromCache(cached, model, revision, error.message);
     options.onNote?.(`${error.message}; using the copy of ${model} in ${found.path}`);
@@ -169,27 +171,37 @@ async function receive(
   const response = await hub.get(hub.fileUrl(commit, file), have ? { Range: `bytes=${have}-` } : {});
   const resumed = response.status === 206;
   if (!resumed) have = 0;
-  const counted = async function* (chunks: AsyncIterable<Uint8Array>) {
-    for await (const chunk of chunks) {
+  if (!response.body) throw new NetworkError(`the download of ${file} of ${hub.name} is empty`);
+  const output = await open(partial, resumed ? "a" : "w");
+  try {
+    for await (const chunk of received(response.body, `the download of ${file} of ${hub.name} broke off`)) {
       have += chunk.length;
       if (have > size)
         throw new UserError(`${hub.name}: ${file} is larger than the ${size} bytes the hub says`);
+      await output.writeFile(chunk);
       onProgress?.(file, have, size);
-      yield chunk;
     }
-  };
-  if (!response.body) throw new NetworkError(`the download of ${file} of ${hub.name} is empty`);
-  const body = Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]);
-  try {
-    await pipeline(body, counted, createWriteStream(partial, { flags: resumed ? "a" : "w" }));
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (error instanceof UserError || code === "ENOSPC" || code === "EACCES" || code === "EROFS") {
-      throw error instanceof UserError ? error : new UserError(`${partial}: cannot be written (${code})`);
-    }
-    throw new NetworkError(`the download of ${file} of ${hub.name} broke off`);
+    await output.sync();
+  } finally {
+    await output.close();
   }
   if (have !== size) throw new NetworkError(`the download of ${file} of ${hub.name} broke off`);
+}
+
+/** The chunks of a body; a connection that breaks is a `NetworkError`. */
+async function* received(body: ReadableStream<Uint8Array>, broken: string): AsyncGenerator<Uint8Array> {
+  const reader = body.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read().catch(() => {
+        throw new NetworkError(broken);
+      });
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
 }
 
 /** The hash that an ETag of the hub is: SHA-256 of large files, git's SHA-1 of small ones; undefined for another kind. */

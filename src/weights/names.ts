@@ -26,6 +26,9 @@ export function headOf(name: string): "task" | "pre-training" | undefined {
   return PRETRAINING_HEADS.includes(first) ? "pre-training" : undefined;
 }
 
+/** The file, beside `model.safetensors`, for parameters that transformers' class of the family does not have. */
+export const HEADS_FILE = "heads.safetensors";
+
 /**
  * Whether transformers' class for the family has this parameter. HuBERT's pre-training head exists only in fairseq, and
  * DeCoAR 2.0 only in s3prl: they go to a file of their own, so that transformers loads the rest without a warning.

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { quote, UserError } from "../errors.ts";
 import { reason } from "./file.ts";
-import { infoOf, type TensorFile, type TensorInfo } from "./tensor-file.ts";
+import { infoOf, joined, type TensorFile } from "./tensor-file.ts";
 
 /** Reads a JSON file whose top level is an object. */
 export function readJsonObject(path: string): Record<string, unknown> {
@@ -35,10 +35,6 @@ export function openShards(indexPath: string, open: (path: string) => TensorFile
   }
   const shardNames = new Map<string, string>(Object.entries(map));
   const shards = new Map<string, TensorFile>();
-  const close = () => {
-    for (const shard of shards.values()) shard.close();
-  };
-  const infos = new Map<string, TensorInfo>();
   try {
     for (const [name, shardName] of shardNames) {
       // The index may come from anywhere: it must not reach outside its folder.
@@ -50,7 +46,7 @@ export function openShards(indexPath: string, open: (path: string) => TensorFile
         shard = open(join(dirname(indexPath), shardName));
         shards.set(shardName, shard);
       }
-      infos.set(name, infoOf(shard.path, shard.infos, name));
+      infoOf(shard.path, shard.infos, name);
     }
     for (const [shardName, shard] of shards) {
       for (const name of shard.infos.keys()) {
@@ -60,17 +56,9 @@ export function openShards(indexPath: string, open: (path: string) => TensorFile
         );
       }
     }
+    return joined(indexPath, [...shards.values()]);
   } catch (error) {
-    close();
+    for (const shard of shards.values()) shard.close();
     throw error;
   }
-  const shardOf = (name: string) => shards.get(shardNames.get(infoOf(indexPath, infos, name).name)!)!;
-  return {
-    path: indexPath,
-    infos,
-    metadata: [...shards.values()][0]?.metadata ?? {},
-    readF32: (name, into) => shardOf(name).readF32(name, into),
-    readNumbers: (name) => shardOf(name).readNumbers(name),
-    close,
-  };
 }

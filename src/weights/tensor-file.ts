@@ -219,3 +219,28 @@ export function renamed(file: TensorFile, names: ReadonlyMap<string, string>): T
     close: () => file.close(),
   };
 }
+
+/** The tensors of several files as one; a name may stand in one of them only. */
+export function joined(path: string, files: readonly TensorFile[]): TensorFile {
+  const infos = new Map<string, TensorInfo>();
+  const homes = new Map<string, TensorFile>();
+  for (const file of files) {
+    for (const [name, info] of file.infos) {
+      const other = homes.get(name);
+      if (other) throw new UserError(`${file.path}: holds "${name}", which ${other.path} holds too`);
+      infos.set(name, info);
+      homes.set(name, file);
+    }
+  }
+  const home = (name: string) => homes.get(infoOf(path, infos, name).name)!;
+  return {
+    path,
+    infos,
+    metadata: files[0]?.metadata ?? {},
+    readF32: (name, into) => home(name).readF32(name, into),
+    readNumbers: (name) => home(name).readNumbers(name),
+    close() {
+      for (const file of files) file.close();
+    },
+  };
+}

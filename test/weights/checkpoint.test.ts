@@ -1,11 +1,24 @@
 import { createHash } from "node:crypto";
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { UserError } from "../../src/errors.ts";
-import { type Checkpoint, openCheckpoint, readDictionary } from "../../src/weights/checkpoint.ts";
+import {
+  type Checkpoint,
+  openCheckpoint,
+  readDictionary,
+  requirePretrainingHeads,
+} from "../../src/weights/checkpoint.ts";
 import { convLayers } from "../../src/weights/fairseq-config.ts";
 import {
   formatPlan,
@@ -18,6 +31,7 @@ import {
 } from "../../src/weights/names.ts";
 import { Instance } from "../../src/weights/pickle-globals.ts";
 import { lookUp, plainOf } from "../../src/weights/plain-data.ts";
+import { writeSafetensors } from "../../src/weights/safetensors.ts";
 import { referenceDir } from "../shared.ts";
 import { archive, bytes, dict, global, pickle, tensor, value } from "./archive-builder.ts";
 
@@ -231,6 +245,43 @@ test.skipIf(!upstreams)("the reference folders open under their own names, all k
     ).toBe(true);
     checkpoint.weights.close();
   }
+});
+
+test("a bare base model in the older spelling opens under full, current names", () => {
+  const path = join(folder, "bare");
+  mkdirSync(path);
+  writeFileSync(join(path, "config.json"), '{"model_type": "hubert"}');
+  const one = (name: string) => ({ name, dtype: "F32" as const, shape: [1], data: Float32Array.of(1) });
+  writeSafetensors(join(path, "model.safetensors"), [
+    one("encoder.pos_conv_embed.conv.weight_g"),
+    one("masked_spec_embed"),
+  ]);
+  writeSafetensors(join(path, "heads.safetensors"), [one("severity.weight"), one("label_embs_concat")]);
+  const checkpoint = openCheckpoint(path);
+  expect([...checkpoint.weights.infos.keys()].sort()).toEqual([
+    "hubert.encoder.pos_conv_embed.conv.parametrizations.weight.original0",
+    "hubert.masked_spec_embed",
+    "label_embs_concat",
+  ]);
+  expect(() => requirePretrainingHeads(checkpoint)).toThrow(
+    /lacks the pre-training heads \(final_proj\.weight\)/,
+  );
+  checkpoint.weights.close();
+  writeFileSync(join(path, "config.json"), '{"model_type": "bert"}');
+  expect(() => openCheckpoint(path)).toThrow(/config\.json: model_type is "bert"; readable are wav2vec2, /);
+});
+
+test("continued pre-training: with the heads, without, and where there are none", () => {
+  const check = (name: string) => {
+    const checkpoint = openCheckpoint(join(fixtures, name));
+    checkpoint.weights.close();
+    requirePretrainingHeads(checkpoint);
+  };
+  for (const name of ["wav2vec2-args.pt", "xlsr-omegaconf.pt", "hubert-omegaconf.pt"]) check(name);
+  expect(() => check("wav2vec2-ctc-cfg.pt")).toThrow(
+    /lacks the pre-training heads \(quantizer\.codevectors, /,
+  );
+  expect(() => check("wavlm.pt")).toThrow(/of wavlm models is not supported/);
 });
 
 describe("refusals", () => {

@@ -42,6 +42,7 @@ FILES = [
     ("stereo.ogg", "OGG", "VORBIS", None, 44100, 2, 0.1),
     ("mono.opus", "OGG", "OPUS", None, 48000, 1, 0.3),
     ("stereo.opus", "OGG", "OPUS", None, 48000, 2, 0.2),
+    ("three.opus", "OGG", "OPUS", None, 48000, 3, 0.1),
 ]
 
 

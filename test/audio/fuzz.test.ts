@@ -146,7 +146,7 @@ describe("Ogg pages with right checksums around wrong data", () => {
     }
   }
 
-  it.each(["mono.ogg", "stereo.ogg", "mono.opus", "stereo.opus"])("%s", { timeout: 90_000 }, async (name) => {
+  it.each(["mono.ogg", "stereo.ogg", "mono.opus", "stereo.opus", "three.opus"])("%s", { timeout: 90_000 }, async (name) => {
     const whole = bytesOf(name);
     const unchanged = whole.slice();
     repair(unchanged);

@@ -15,6 +15,21 @@ export const commands: CommandEntry[] = [
     load: () => import("./train.ts"),
   },
   {
+    name: "eval",
+    summary: "evaluate the model of a finished run",
+    load: () => import("./eval.ts"),
+  },
+  {
+    name: "sweep",
+    summary: "run a recipe over a grid of settings and seeds",
+    load: () => import("./sweep-train.ts"),
+  },
+  {
+    name: "parity",
+    summary: "compare with reference values from PyTorch",
+    load: () => import("./parity.ts"),
+  },
+  {
     name: "doctor",
     summary: "say what runs on this machine, what is missing and how to get it",
     load: () => import("./doctor.ts"),

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
+import { publishRun } from "../report/of-run.ts";
 import { readRecipe } from "../train/recipe.ts";
 import { train } from "../train/trainer.ts";
 import { collect, interruptSignal, newCommand, printResult, whole } from "./command.ts";
@@ -46,11 +47,12 @@ export function command(): Command {
         overwrite: options.overwrite,
         skipBad: options.skipBad ?? false,
         signal,
+        publish: (folder, metrics) => publishRun(folder, metrics, trainCommand(path, options)),
         log: (line) => process.stderr.write(`${line}\n`),
       }).finally(dispose);
       if (result.status === "interrupted") {
         process.stderr.write(
-          `saved after step ${result.step}; go on with: ${resumeCommand(process.argv.slice(2))}\n`,
+          `saved after step ${result.step}; go on with: ${trainCommand(path, options)} --resume\n`,
         );
         process.exitCode = 130;
       }
@@ -59,11 +61,19 @@ export function command(): Command {
     });
 }
 
-/** The command that was given, with `--resume` and without `--overwrite`, which would start anew. */
-function resumeCommand(args: readonly string[]): string {
-  const kept = args.filter((arg) => arg !== "--overwrite" && arg !== "--resume");
-  const quoted = kept.map((arg) =>
-    /^[\w./=:@%+,-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`,
-  );
-  return `voxsmith ${quoted.join(" ")} --resume`;
+/** The command that makes this run. */
+function trainCommand(recipe: string, { data, out, set, skipBad, threads }: Options): string {
+  const option = (name: string, value: string | number | undefined) =>
+    value === undefined ? [] : [name, String(value)];
+  const words = [
+    ...["voxsmith", "train", recipe],
+    ...option("--data", data),
+    ...option("--out", out),
+    ...set.flatMap((each) => ["--set", each]),
+    ...(skipBad ? ["--skip-bad"] : []),
+    ...option("--threads", threads),
+  ];
+  return words
+    .map((word) => (/^[\w./=:@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
+    .join(" ");
 }

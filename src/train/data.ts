@@ -100,6 +100,8 @@ export interface StreamOptions extends DataOptions {
   readonly batch: Recipe["batch"];
   readonly longTargets: "refuse" | "skip";
   readonly frames: (samples: number) => number;
+  /** The parts that are wanted, all by default. */
+  readonly parts?: readonly Part[];
   readonly threads: number;
 }
 
@@ -119,7 +121,8 @@ export async function openStream(
     log(`left out: ${error.message}`);
   };
   const candidates: { utterance: Utterance; part: Part; targets: Item["targets"] }[] = [];
-  for (const part of PARTS)
+  const wanted = options.parts ?? PARTS;
+  for (const part of wanted)
     for (const utterance of corpus[part]) {
       try {
         const targets = Object.fromEntries(
@@ -153,9 +156,9 @@ export async function openStream(
     }
     for (const { name, target, zeroInfinity } of objectives) {
       if (target.kind !== "sequence" || zeroInfinity) continue;
-      for (const part of PARTS) dropLong(parts, part, items, name, options);
+      for (const part of wanted) dropLong(parts, part, items, name, options);
     }
-    if (parts.train.length === 0)
+    if (wanted.includes("train") && parts.train.length === 0)
       throw new UserError(`corpus ${corpus.name}: no utterance is left to train on`);
     return {
       name: corpus.name,

@@ -8,15 +8,22 @@ import {
 } from "../nn/optimisers.ts";
 import { compile } from "../runtime/cpu.ts";
 import { f32, number, type Program, type ProgramOptions, type Value } from "../runtime/program.ts";
+import type { Graph } from "../tensor/graph.ts";
 import type { ParameterStore } from "./store.ts";
 
-/** Elements updated by one run of the optimiser's graph: small enough for temporaries to stay in the cache. */
-const CHUNK = Number(process.env.CHUNK ?? 262_144);
+/** Elements of a piece: small enough for an update's temporaries to stay in the cache. */
+const PIECE = 131_072;
+/** Pieces updated by one run of a graph: calling the runtime costs as much as updating one. */
+const PIECES = 16;
 
-/** A stretch of the flat buffers with its own settings. */
-export interface UpdateRange {
+/** A stretch of the flat buffers. */
+export interface Range {
   readonly start: number;
   readonly end: number;
+}
+
+/** A stretch with its own settings. */
+export interface UpdateRange extends Range {
   readonly lr: number;
   readonly weightDecay: number;
   /** 1 at the first update of this stretch. */
@@ -28,37 +35,30 @@ export class Optimiser {
   readonly spec: OptimiserSpec;
   readonly states: Readonly<Record<string, Float32Array>>;
   private readonly store: ParameterStore;
-  private readonly updates = new Map<string, Program>();
-  private readonly squares: Program;
   private readonly options: ProgramOptions;
+  private readonly programs = new Map<string, Promise<Program>>();
   private readonly views = new Map<string, Value>();
 
-  private constructor(spec: OptimiserSpec, store: ParameterStore, squares: Program, options: ProgramOptions) {
+  constructor(spec: OptimiserSpec, store: ParameterStore, options: ProgramOptions = {}) {
     this.spec = spec;
     this.store = store;
-    this.squares = squares;
     this.options = options;
     this.states = Object.fromEntries(
       stateNames(spec).map((name) => [name, new Float32Array(store.trainedSize)]),
     );
   }
 
-  static async create(
-    spec: OptimiserSpec,
-    store: ParameterStore,
-    options: ProgramOptions = {},
-  ): Promise<Optimiser> {
-    return new Optimiser(spec, store, await compile(squaresGraph(), options), options);
-  }
-
   /** Euclidean norm of the gradients of the given ranges. */
-  async norm(ranges: readonly { start: number; end: number }[]): Promise<number> {
+  async norm(ranges: readonly Range[]): Promise<number> {
     let sum = 0;
-    for (const [start, end] of chunks(ranges)) {
-      const { squares } = await this.squares.run({
-        gradient: this.view("gradient", this.store.gradients, start, end),
-      });
-      sum += (squares.data as Float32Array)[0];
+    for (const pieces of batches(ranges)) {
+      const program = await this.program(`squares ${pieces.length}`, () => squaresGraph(pieces.length));
+      const gradients = pieces.map((piece, i) => [
+        `gradient.${i}`,
+        this.view("gradient", this.store.gradients, piece),
+      ]);
+      const results = await program.run(Object.fromEntries(gradients));
+      for (const { data } of Object.values(results)) sum += (data as Float32Array)[0];
     }
     return Math.sqrt(sum);
   }
@@ -66,36 +66,40 @@ export class Optimiser {
   /** One step. `scale` multiplies the gradients (what clipping and accumulation leave of them). */
   async step(ranges: readonly UpdateRange[], scale: number): Promise<void> {
     for (const range of ranges) {
-      const scalars = stepScalars(this.spec, { ...range, scale });
-      const fixed: Record<string, Value> = {};
-      for (const [name, value] of Object.entries(scalars)) fixed[name] = number(value);
-      const update = await this.program(range.weightDecay);
-      for (const [start, end] of chunks([range])) {
-        const weight = this.view("weight", this.store.weights, start, end);
-        const gradient = this.view("gradient", this.store.gradients, start, end);
-        const feeds: Record<string, Value> = { ...fixed, weight, gradient };
-        const into: Record<string, Value> = { "new.weight": weight };
-        for (const [name, buffer] of Object.entries(this.states)) {
-          feeds[name] = this.view(name, buffer, start, end);
-          into[`new.${name}`] = feeds[name];
+      const scalars: Record<string, Value> = {};
+      for (const [name, value] of Object.entries(stepScalars(this.spec, { ...range, scale })))
+        scalars[name] = number(value);
+      const variant = optimiserVariant(this.spec, range.weightDecay);
+      for (const pieces of batches([range])) {
+        const program = await this.program(`${variant} ${pieces.length}`, () =>
+          optimiserGraph(this.spec, variant, pieces.length),
+        );
+        const feeds: Record<string, Value> = { ...scalars };
+        const into: Record<string, Value> = {};
+        for (const [i, piece] of pieces.entries()) {
+          feeds[`gradient.${i}`] = this.view("gradient", this.store.gradients, piece);
+          const inPlace = { weight: this.store.weights, ...this.states };
+          for (const [name, buffer] of Object.entries(inPlace)) {
+            const value = this.view(name, buffer, piece);
+            feeds[`${name}.${i}`] = into[`new.${name}.${i}`] = value;
+          }
         }
-        await update.run(feeds, into);
+        await program.run(feeds, into);
       }
     }
   }
 
-  private async program(weightDecay: number): Promise<Program> {
-    const variant = optimiserVariant(this.spec, weightDecay);
-    let program = this.updates.get(variant);
+  private program(key: string, graph: () => Graph): Promise<Program> {
+    let program = this.programs.get(key);
     if (program === undefined) {
-      program = await compile(optimiserGraph(this.spec, variant), this.options);
-      this.updates.set(variant, program);
+      program = compile(graph(), this.options);
+      this.programs.set(key, program);
     }
     return program;
   }
 
   /** Views are kept: the runtime wraps each array once. */
-  private view(name: string, buffer: Float32Array, start: number, end: number): Value {
+  private view(name: string, buffer: Float32Array, { start, end }: Range): Value {
     const key = `${name}:${start}:${end}`;
     let view = this.views.get(key);
     if (view === undefined) {
@@ -106,12 +110,21 @@ export class Optimiser {
   }
 
   async dispose(): Promise<void> {
-    for (const program of this.updates.values()) await program.dispose();
-    await this.squares.dispose();
+    for (const program of this.programs.values()) await (await program).dispose();
+    this.programs.clear();
   }
 }
 
-function* chunks(ranges: readonly { start: number; end: number }[]): Generator<[number, number]> {
+/** Ranges cut into pieces, up to PIECES of them together. */
+function* batches(ranges: readonly Range[]): Generator<Range[]> {
+  let pieces: Range[] = [];
   for (const { start, end } of ranges)
-    for (let at = start; at < end; at += CHUNK) yield [at, Math.min(end, at + CHUNK)];
+    for (let at = start; at < end; at += PIECE) {
+      pieces.push({ start: at, end: Math.min(end, at + PIECE) });
+      if (pieces.length === PIECES) {
+        yield pieces;
+        pieces = [];
+      }
+    }
+  if (pieces.length > 0) yield pieces;
 }

@@ -199,7 +199,7 @@ async function compareTrajectory(
 ): Promise<void> {
   if (!expected.infos.has(STEPS_KEY)) throw new UserError(`${expected.path}: has no tensor "${STEPS_KEY}"`);
   const reference = expected.readF32(STEPS_KEY);
-  const optimiser = await Optimiser.create({ name: "adam", betas: [0.9, 0.98], eps: 1e-8 }, store);
+  const optimiser = new Optimiser({ name: "adam", betas: [0.9, 0.98], eps: 1e-8 }, store);
   const losses = new Float32Array(reference.length);
   for (let step = 1; step <= reference.length; step++) {
     const { loss } = await program.run(feeds, into);

@@ -1,7 +1,7 @@
 import { UserError } from "../errors.ts";
 import type { Schedule } from "../nn/schedules.ts";
 import { schedule } from "../nn/schedules.ts";
-import { type DataOptions, openCorpus, openStream, type Stream } from "./data.ts";
+import { type DataOptions, openCorpus, openStream, type Part, type Stream } from "./data.ts";
 import { type Training, trainingOf } from "./groups.ts";
 import { loadUpstream, modelOf } from "./model.ts";
 import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
@@ -12,14 +12,18 @@ import { ParameterStore } from "./store.ts";
 import { type Target, targetOf } from "./targets.ts";
 import { everCounts, namePaths, type Task, type TaskObjective, traceEvaluation } from "./task.ts";
 
-/** Everything a run needs, read and checked, with nothing written yet. Close its streams when done. */
-export interface Prepared {
+/** A recipe's model and data, read and checked. Close its streams when done. */
+export interface Loaded {
   readonly recipe: Recipe;
   readonly task: Task;
   readonly streams: readonly Stream[];
-  readonly orders: ReadonlyMap<string, UpdateOrder>;
   readonly store: ParameterStore;
   readonly training: ReadonlyMap<string, Training>;
+}
+
+/** Everything a run needs, with nothing written yet. */
+export interface Prepared extends Loaded {
+  readonly orders: ReadonlyMap<string, UpdateOrder>;
   readonly totalSteps: number;
   /** Steps of the head-first phase. */
   readonly headSteps: number;
@@ -28,8 +32,28 @@ export interface Prepared {
   readonly schedule: Schedule | undefined;
 }
 
-/** Reads and checks recipe, model and data. @throws UserError for whatever is wrong with them */
+export interface LoadOptions extends DataOptions {
+  /** Symbols and classes that are known already (those of a trained model); otherwise the training part gives them. */
+  readonly targets?: ReadonlyMap<string, Target>;
+  /** The parts that will be used, all by default. */
+  readonly parts?: readonly Part[];
+  /** Whether to load the upstream's pre-trained weights (default true). */
+  readonly weights?: boolean;
+}
+
+/** Reads and checks recipe, model and data, and plans the run. @throws UserError for whatever is wrong with them */
 export async function prepare(recipe: Recipe, options: DataOptions): Promise<Prepared> {
+  const loaded = await load(recipe, options);
+  try {
+    return { ...loaded, ...planOf(recipe, loaded.streams) };
+  } catch (error) {
+    await closeStreams(loaded.streams);
+    throw error;
+  }
+}
+
+/** Reads and checks recipe, model and data. @throws UserError for whatever is wrong with them */
+export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded> {
   const model = modelOf(recipe);
   const active = Object.entries(recipe.objectives).filter(([, o]) => everCounts(o));
   if (active.length === 0) throw new UserError("objectives: every weight is 0; nothing would be learned");
@@ -42,7 +66,10 @@ export async function prepare(recipe: Recipe, options: DataOptions): Promise<Pre
       if (own.length === 0 && name !== "main") continue;
       const corpus = await openCorpus(name, spec.corpus, options);
       for (const [objective, o] of own)
-        targets.set(objective, targetOf(o, targetSource(corpus.train, o, options)));
+        targets.set(
+          objective,
+          options.targets?.get(objective) ?? targetOf(o, targetSource(corpus.train, o, options)),
+        );
       const asked = own.map(([objective, o]) => ({
         name: objective,
         target: targets.get(objective)!,
@@ -54,6 +81,7 @@ export async function prepare(recipe: Recipe, options: DataOptions): Promise<Pre
           batch: spec.batch,
           longTargets: recipe.guards.longTargets,
           frames: (samples) => model.upstream.frames(samples) as number,
+          parts: options.parts,
           threads: 1,
         }),
       );
@@ -63,7 +91,13 @@ export async function prepare(recipe: Recipe, options: DataOptions): Promise<Pre
       ([name, spec]): TaskObjective => ({ name, spec, target: targets.get(name)!, path: paths.get(name)! }),
     );
     const task: Task = { model, layers: recipe.upstream.layers, objectives };
-    return { recipe, task, streams, ...planOf(recipe, streams), ...parametersOf(recipe, task) };
+    return {
+      recipe,
+      task,
+      streams,
+      ...planOf(recipe, streams),
+      ...parametersOf(recipe, task, options.weights),
+    };
   } catch (error) {
     await closeStreams(streams);
     throw error;
@@ -122,7 +156,7 @@ function planOf(recipe: Recipe, streams: readonly Stream[]) {
 }
 
 /** The parameters with their starting values, and how each trains. */
-export function parametersOf(recipe: Recipe, task: Task) {
+export function parametersOf(recipe: Recipe, task: Task, weights = true) {
   const { table } = traceEvaluation(task, task.objectives, false);
   const prefix = `${task.model.upstream.prefix}.`;
   // Recipes name the upstream's parameters from inside it: `encoder.layers.0`.
@@ -136,6 +170,6 @@ export function parametersOf(recipe: Recipe, task: Task) {
     recipe.seed,
     names.filter((name) => task.model.source === undefined || !name.startsWith(prefix)),
   );
-  loadUpstream(task.model, store);
+  if (weights) loadUpstream(task.model, store);
   return { store, training };
 }

@@ -102,8 +102,11 @@ function applyOverride(recipe: Record<string, unknown>, text: string) {
         `override ${text}: ${override.keys.slice(0, depth).join(".")} is a list of ${at.length}, so ${quote(part)} must be a number up to ${at.length}`,
       );
     const holder = at as Record<string, unknown>;
-    if (depth === override.keys.length - 1) holder[part] = override.value;
-    else {
+    if (depth === override.keys.length - 1) {
+      // `epochs=null` takes a key out, so that its default or an alternative can stand.
+      if (override.value === null) delete holder[part];
+      else holder[part] = override.value;
+    } else {
       const next = Object.hasOwn(holder, part) ? holder[part] : undefined;
       // A plain value where the override wants to go deeper: `head: linear` with head.lstm.hidden=128.
       if (typeof next !== "object" || next === null) holder[part] = {};

@@ -25,7 +25,7 @@ export interface TrainOptions extends Omit<DataOptions, "cache"> {
   /** Raised to save and stop. */
   readonly signal?: AbortSignal;
   /** Makes what else belongs in the folder (report, model card) before the run counts as finished. */
-  readonly publish?: (folder: string) => Promise<void>;
+  readonly publish?: (folder: string, metrics: Readonly<Record<string, number>>) => Promise<void>;
 }
 
 export interface TrainResult {
@@ -93,7 +93,7 @@ class Trainer {
     const { recipe, store, task, training, totalSteps } = this.prepared;
     const threads = recipe.threads || availableParallelism();
     const program = { threads };
-    const optimiser = await Optimiser.create(recipe.optimizer, store, program);
+    const optimiser = new Optimiser(recipe.optimizer, store, program);
     const stepper = new Stepper({
       task,
       store,
@@ -122,7 +122,7 @@ class Trainer {
       }
       if (this.state.best !== null) this.states.loadBest(this.state.best.step, buffers.weights);
       const metrics = await finishRun(this.prepared, evaluator, this.folder, this.options.log);
-      await this.options.publish?.(this.folder.path);
+      await this.options.publish?.(this.folder.path, metrics);
       this.folder.update({ status: "finished", metrics });
       return { status: "finished", folder: this.folder.path, step: totalSteps, metrics };
     } finally {

@@ -1,0 +1,77 @@
+import { existsSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+import { type DataOptions, PARTS, type Part } from "./data.ts";
+import { Evaluator, type Prediction } from "./evaluation.ts";
+import { importModel } from "./export.ts";
+import { closeStreams, load } from "./prepare.ts";
+import { readRecipe } from "./recipe.ts";
+import { readRun } from "./run-folder.ts";
+import { type Target, targetFromJson } from "./targets.ts";
+
+export interface RunEvaluation {
+  readonly run: string;
+  readonly part: Part;
+  readonly utterances: number;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/**
+ * Evaluates a finished run's model on a part of its corpus, or of another one in `data` with the same kind of manifest.
+ * @throws UserError where the folder holds no finished run, or the corpus has targets that the model does not know
+ */
+export async function evaluateRun(
+  folder: string,
+  part: Part,
+  options: Omit<DataOptions, "cache"> & { threads?: number },
+): Promise<RunEvaluation & { predictions: readonly Prediction[] }> {
+  const info = readRun(folder);
+  if (info === undefined) throw new UserError(`${folder}: holds no run (there is no run.json)`);
+  if (info.status !== "finished")
+    throw new UserError(
+      `${folder}: holds a run that is ${info.status}, not finished; finish it with \`voxsmith train\``,
+    );
+  const recipe = readRecipe(join(folder, "recipe.yaml"));
+  const loaded = await load(recipe, {
+    ...options,
+    cache: join(folder, ".."),
+    targets: readTargets(folder),
+    parts: [part],
+    // The run's own weights replace the upstream's.
+    weights: false,
+  });
+  try {
+    const { task, store, streams } = loaded;
+    importModel(folder, task, store);
+    const threads = options.threads ?? (recipe.threads || availableParallelism());
+    const evaluator = new Evaluator(task, store, { threads, batch: recipe.evaluate.batch });
+    try {
+      const result = await evaluator.evaluate(streams, part);
+      if (result === undefined) throw new UserError(`${folder}: its corpus has no ${part} part`);
+      const { metrics, predictions } = result;
+      return { run: folder, part, utterances: predictions.length, metrics, predictions };
+    } finally {
+      await evaluator.dispose();
+    }
+  } finally {
+    await closeStreams(loaded.streams);
+  }
+}
+
+function readTargets(folder: string): Map<string, Target> {
+  const path = join(folder, "targets.json");
+  if (!existsSync(path)) throw new UserError(`${path}: does not exist`);
+  try {
+    const json: Record<string, Parameters<typeof targetFromJson>[0]> = JSON.parse(readFileSync(path, "utf8"));
+    return new Map(Object.entries(json).map(([name, target]) => [name, targetFromJson(target)]));
+  } catch (error) {
+    throw new UserError(`${path}: is not JSON: ${(error as Error).message}`);
+  }
+}
+
+export const partOf = (name: string): Part => {
+  const part = PARTS.find((each) => each === name);
+  if (part === undefined) throw new UserError(`--split ${name}: must be one of ${PARTS.join(", ")}`);
+  return part;
+};

@@ -1,4 +1,4 @@
-import type { ByteSource } from "./tensor-file.ts";
+import type { ByteSource, Fail } from "./tensor-file.ts";
 
 const WINDOW = 1 << 16;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -10,12 +10,12 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 export class ByteCursor {
   position: number;
   readonly end: number;
-  readonly fail: (what: string) => never;
+  readonly fail: Fail;
   private readonly source: ByteSource;
   private window = new Uint8Array(0);
   private windowStart = 0;
 
-  constructor(source: ByteSource, start: number, end: number, fail: (what: string) => never) {
+  constructor(source: ByteSource, start: number, end: number, fail: Fail) {
     this.source = source;
     this.position = start;
     this.end = end;

@@ -4,6 +4,7 @@ import {
   type Dtype,
   ELEMENT_BYTES,
   elementCount,
+  type Fail,
   memorySource,
   type TensorFile,
   type TensorInfo,
@@ -57,8 +58,6 @@ export function tensorsOf(source: ByteSource): TensorFile {
   checkCoverage(infos, starts, dataStart, size, fail);
   return tensorsAt(source, infos, metadata, (name) => ({ source, offset: starts.get(name)! }));
 }
-
-type Fail = (what: string) => never;
 
 function parseHeader(raw: Uint8Array, fail: Fail): Record<string, unknown> {
   let text = "";

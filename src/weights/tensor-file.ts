@@ -46,6 +46,9 @@ export interface TensorFile {
   close(): void;
 }
 
+/** Ends reading with a sentence about the file; what is passed follows the file's name. */
+export type Fail = (what: string) => never;
+
 /** Random access to bytes: a file on disk, or memory in a browser. */
 export interface ByteSource {
   readonly path: string;

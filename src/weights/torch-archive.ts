@@ -7,6 +7,7 @@ import {
   type ByteSource,
   ELEMENT_BYTES,
   elementCount,
+  type Fail,
   memorySource,
   type Place,
   type TensorFile,
@@ -65,8 +66,6 @@ export function readTorchArchive(source: ByteSource): TorchArchive {
     close: () => source.close(),
   };
 }
-
-type Fail = (what: string) => never;
 
 /** A storage's persistent id: ("storage", type, key, device, elements), and in the legacy format a view. */
 function storageOf(id: unknown, fail: Fail): StorageRef {

@@ -1,5 +1,5 @@
 import { quote, UserError } from "../errors.ts";
-import type { ByteSource } from "./tensor-file.ts";
+import type { ByteSource, Fail } from "./tensor-file.ts";
 
 // The part of the ZIP format that PyTorch writes (APPNOTE.TXT 4.3 and 4.5): stored records, ZIP64 where sizes need it.
 // Readers differ in what they make of a file that is a ZIP and something else too, so such a file is refused: it must
@@ -59,7 +59,6 @@ export function readZip(source: ByteSource): Map<string, ZipEntry> {
   return entries;
 }
 
-type Fail = (what: string) => never;
 type View = (offset: number, count: number) => DataView;
 
 function findDirectory(size: number, view: View, fail: Fail): { start: number; size: number; count: number } {

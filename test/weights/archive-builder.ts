@@ -95,37 +95,50 @@ export interface Record_ {
   };
 }
 
+interface End {
+  count?: number;
+  start?: number;
+  comment?: string;
+  /** Write sizes and places in 64 bits, as for archives beyond 4 GiB, and say this of where their end record is. */
+  wide?: { endAt?: number | bigint; fields?: number };
+}
+
 /** A ZIP archive of stored records. */
-export function zip(
-  records: Record_[],
-  end: { count?: number; start?: number; comment?: string } = {},
-): Uint8Array {
+export function zip(records: Record_[], end: End = {}): Uint8Array {
+  const { wide } = end;
   const parts: Uint8Array[] = [];
   const directory: Uint8Array[] = [];
   let position = 0;
   for (const { name, data, says = {} } of records) {
-    const method = says.method ?? 0;
-    const sizes = [little(says.packed ?? says.size ?? data.length, 4), little(says.size ?? data.length, 4)];
+    const size = says.size ?? data.length;
+    const packed = says.packed ?? size;
+    const place = says.header ?? position;
     const local = says.localName ?? name;
-    const fixed = bytes(little(says.flags ?? 0, 2), little(method, 2), little(0, 8), ...sizes);
+    const start = [little(says.flags ?? 0, 2), little(says.method ?? 0, 2), little(0, 8)];
+    const sizes = bytes(...start, little(packed, 4), little(size, 4));
     const header = bytes(
       little(0x04034b50, 4),
       little(20, 2),
-      fixed,
+      sizes,
       little(local.length, 2),
       little(0, 2),
       local,
     );
+    const values = [size, packed, place].slice(0, wide?.fields ?? 3).map((number) => little(number, 8));
+    const extra = wide ? bytes(little(1, 2), little(8 * values.length, 2), ...values) : bytes();
+    const all = 0xffffffff;
     directory.push(
       bytes(
         little(0x02014b50, 4),
         little(20, 2),
         little(20, 2),
-        fixed,
+        wide ? bytes(...start, little(all, 4), little(all, 4)) : sizes,
         little(name.length, 2),
-        little(0, 12),
-        little(says.header ?? position, 4),
+        little(extra.length, 2),
+        little(0, 10),
+        little(wide ? all : place, 4),
         name,
+        extra,
       ),
     );
     parts.push(header, data);
@@ -133,16 +146,31 @@ export function zip(
   }
   const directoryBytes = bytes(...directory);
   const comment = end.comment ?? "";
-  const count = little(end.count ?? records.length, 2);
+  const count = end.count ?? records.length;
+  const start = end.start ?? position;
+  const wideEnd = bytes(
+    little(0x06064b50, 4),
+    little(44, 8),
+    little(0, 12),
+    little(count, 8),
+    little(count, 8),
+    little(directoryBytes.length, 8),
+    little(start, 8),
+    little(0x07064b50, 4),
+    little(0, 4),
+    little(wide?.endAt ?? position + directoryBytes.length, 8),
+    little(1, 4),
+  );
   return bytes(
     ...parts,
     directoryBytes,
+    wide ? wideEnd : bytes(),
     little(0x06054b50, 4),
     little(0, 4),
-    count,
-    count,
-    little(directoryBytes.length, 4),
-    little(end.start ?? position, 4),
+    little(wide ? 0xffff : count, 2),
+    little(wide ? 0xffff : count, 2),
+    little(wide ? 0xffffffff : directoryBytes.length, 4),
+    little(wide ? 0xffffffff : start, 4),
     little(comment.length, 2),
     comment,
   );

@@ -360,6 +360,29 @@ describe("refusals", () => {
   });
 });
 
+test("fuzz: a checkpoint with changed bytes opens or is refused by a sentence", () => {
+  const path = join(folder, "fuzz.pt");
+  for (const name of ["xlsr-omegaconf.pt", "wav2vec2-ctc-args.pt"]) {
+    const whole = new Uint8Array(readFileSync(join(fixtures, name)));
+    // Almost all of the file is weights: aim at the pickle, which the ZIP form has first and the legacy form too.
+    const edits = fc.array(fc.tuple(fc.nat(11_000), fc.nat(255)), { minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(edits, (edits) => {
+        const data = whole.slice();
+        for (const [at, byte] of edits) data[at] = byte;
+        writeFileSync(path, data);
+        try {
+          openCheckpoint(path).weights.close();
+        } catch (error) {
+          if (!(error instanceof UserError)) throw error;
+          expect(error.message).toContain("fuzz.pt");
+        }
+      }),
+      { numRuns: 300 },
+    );
+  }
+});
+
 describe("names", () => {
   test("both spellings of weight norm, there and back", () => {
     const old = ["a.weight_g", "a.weight_v", "weight_g"];

@@ -384,6 +384,19 @@ describe("hostile archives", () => {
     expect(() => read(file)).toThrow(message);
   });
 
+  test("sizes and places in 64 bits, true and false", () => {
+    expect((read(zip([data, bomb], { wide: {} })).root as Map<string, unknown>).size).toBe(0);
+    const refused = (wide: { endAt?: number | bigint; fields?: number }, says = {}) =>
+      expect(() => read(zip([data, { ...bomb, says }], { wide }))).toThrow(UserError);
+    refused({ endAt: 0 });
+    refused({ endAt: 2n ** 63n });
+    refused({ endAt: 2 ** 40 });
+    refused({ fields: 2 });
+    refused({ fields: 0 });
+    refused({}, { size: 2 ** 52 });
+    refused({}, { header: 2 ** 52 });
+  });
+
   const one = pickle(dict({ w: tensor({ elements: 4, shape: [4], strides: [1] }) }));
   const four = new Uint8Array(16);
   test.each<[string, Uint8Array, RegExp]>([

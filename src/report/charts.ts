@@ -2,7 +2,7 @@
 import type { EChartsOption, SeriesOption } from "echarts";
 import { quantile } from "../metrics/special.ts";
 import { formatNumber } from "./format.ts";
-import { draw, half, type Size, wide } from "./svg.ts";
+import { draw, half, type Size, textWidth, wide } from "./svg.ts";
 import { colours, seriesColours } from "./theme.ts";
 
 export interface Axis {
@@ -74,7 +74,7 @@ export function lineChart({ x, y, series, marks = [] }: LineChart, size: Size = 
         size,
         y.label,
         named.map(({ name }) => name),
-        marks.length > 0 ? 14 : 0,
+        { extra: marks.length > 0 ? 14 : 0 },
       ),
       xAxis: valueAxis(x, size, "x"),
       yAxis: valueAxis(y, size, "y"),
@@ -141,7 +141,7 @@ export function barChart(
       grid: horizontal
         ? {
             ...(layout.grid as object),
-            left: 12 + Math.max(...categories.map(textWidth)),
+            left: 12 + Math.max(...categories.map((name) => textWidth(name))),
             right: 48,
             top: names.length > 0 ? 30 : 6,
             bottom: 40,
@@ -168,6 +168,7 @@ function whiskers(
       type: "custom",
       silent: true,
       z: 5,
+      encode: horizontal ? { x: [1, 2], y: 0 } : { x: 0, y: [1, 2] },
       data: low.map((v, k) => [k, v, high[k]]),
       renderItem: (_, api) => {
         const at = (v: number) => api.coord(horizontal ? [v, api.value(0)] : [api.value(0), v]);
@@ -300,12 +301,12 @@ export function heatMapSize(input: HeatMap, width: number, cell: number): Size {
 }
 
 function heatMapLayout({ rows, columns }: HeatMap, width: number) {
-  const rowSpace = Math.min(width * 0.3, Math.max(...rows.map(textWidth)) + 14);
+  const rowSpace = Math.min(width * 0.3, Math.max(...rows.map((name) => textWidth(name))) + 14);
   const cellWidth = (width - rowSpace - 32) / columns.length;
   // Column names break between words, or stand upright where a word is wider than its column.
   const upright = columns.some((name) => name.split(" ").some((word) => textWidth(word) > cellWidth - 4));
   const columnSpace = upright
-    ? Math.min(140, Math.max(...columns.map(textWidth)) + 10)
+    ? Math.min(140, Math.max(...columns.map((name) => textWidth(name))) + 10)
     : 14 * Math.max(...columns.map((name) => linesOf(name, cellWidth - 4))) + 10;
   return { rowSpace, columnSpace, cellWidth, upright };
 }
@@ -322,7 +323,7 @@ export function scatter({ x, y, series }: ScatterChart, size: Size = wide): Prom
   const names = series.length > 1 ? series.map(({ name }) => name) : [];
   return draw(
     {
-      ...frame(size, y.label, names),
+      ...frame(size, y.label, names, { iconWidth: 10 }),
       xAxis: { ...valueAxis(x, size, "x"), scale: true },
       yAxis: { ...valueAxis(y, size, "y"), scale: true },
       series: series.map(({ name, points }, i) => ({
@@ -423,14 +424,16 @@ function linesOf(text: string, width: number): number {
   return lines;
 }
 
-/** Estimated pixels of a 12 px label: fonts are not known here. */
-export const textWidth = (text: string): number => [...text].length * 7;
-
 /** The value axis' title stands above it, unrotated, the legend in the row below. */
-function frame(size: Size, yLabel: string, names: readonly string[], extra = 0): EChartsOption {
+function frame(
+  size: Size,
+  yLabel: string,
+  names: readonly string[],
+  { extra = 0, iconWidth = 24 } = {},
+): EChartsOption {
   let [rows, used] = [names.length > 0 ? 1 : 0, 0];
   for (const name of names) {
-    const width = textWidth(name) + 44;
+    const width = textWidth(name) + iconWidth + 20;
     if (used > 0 && used + width > size.width - 16) {
       rows++;
       used = 0;
@@ -456,7 +459,7 @@ function frame(size: Size, yLabel: string, names: readonly string[], extra = 0):
       left: 0,
       top: titleRow,
       padding: 0,
-      itemWidth: 24,
+      itemWidth: iconWidth,
       itemHeight: 9,
       itemGap: 14,
       textStyle: { color: colours.ink, fontSize: 12 },
@@ -474,7 +477,7 @@ function valueAxis({ label, log, min, max, format = formatNumber }: Axis, size: 
     nameLocation: "middle" as const,
     nameGap: 26,
     nameTextStyle: { color: colours.muted, fontSize: 12 },
-    splitNumber: side === "y" ? 4 : size.width > 500 ? 8 : 4,
+    splitNumber: side === "y" ? 5 : size.width > 500 ? 8 : 4,
     axisLine: { show: side === "x", lineStyle: { color: colours.rule } },
     axisTick: { show: false },
     splitLine: { show: side === "y", lineStyle: { color: colours.rule } },

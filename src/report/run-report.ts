@@ -1,5 +1,5 @@
 import type { ConfusionMatrix, Label } from "../metrics/classification.ts";
-import { align, countEdits, sumErrors } from "../metrics/error-rate.ts";
+import { align, countEdits } from "../metrics/error-rate.ts";
 import { barChart, type HeatMap, heatMap, heatMapSize, type LineSeries, lineChart } from "./charts.ts";
 import { fixed, formatDuration, formatNumber, grouped } from "./format.ts";
 import { type Content, type Html, html } from "./html.ts";
@@ -317,17 +317,30 @@ function probabilityFigure(
   );
 }
 
+/** How many utterances are shown at once; the others unfold. */
+const shown = 8;
+
 function transcriptSection({ transcripts = [], symbols = "symbols" }: RunReportInput): Section | undefined {
   if (transcripts.length === 0) return undefined;
-  return {
-    title: `What it heard`,
-    lead: `Expected ${symbols} above, heard ones below, aligned with the fewest edits.`,
-    body: html`${transcripts.map(({ id, speaker, expected, heard, note }) => {
-      const counts = sumErrors([countEdits(expected, heard)]);
-      const edits = counts.errors === 0 ? "no errors" : `${counts.errors} of ${counts.referenceTokens} wrong`;
-      return html`<p class="utterance"><b>${id}</b>${speaker === undefined ? "" : ` · ${speaker}`} · ${edits}${note === undefined ? "" : ` · ${note}`}</p>
+  const items = transcripts.map(({ id, speaker, expected, heard, note }) => {
+    const { errors } = countEdits(expected, heard);
+    const facts = [
+      speaker,
+      errors === 0
+        ? "no errors"
+        : `${errors} ${errors === 1 ? "error" : "errors"} in ${expected.length} ${symbols}`,
+      note,
+    ].filter((fact) => fact !== undefined);
+    return html`<p class="utterance"><b>${id}</b>${facts.map((fact) => ` · ${fact}`)}</p>
 ${alignmentTable(expected, heard)}`;
-    })}${alignmentKey}`,
+  });
+  const rest = items.slice(shown);
+  return {
+    title: "What it heard",
+    lead: `Expected ${symbols} above, heard ones below, aligned with the fewest edits.`,
+    body: html`${items.slice(0, shown)}${alignmentKey}${
+      rest.length > 0 ? html`<details><summary>${rest.length} more</summary>${rest}</details>` : undefined
+    }`,
   };
 }
 

@@ -13,10 +13,17 @@ export const narrow: Size = { width: 350, height: 270 };
 /** Two side by side on a wide screen. */
 export const half: Size = { width: 380, height: 270 };
 
+/** Estimated pixels of a text: fonts are not known here, so rather too wide than overlapping. East Asian text is square. */
+export const textWidth = (text: string, fontSize = 12): number =>
+  [...text].reduce((sum, c) => sum + fontSize * (c.codePointAt(0)! > 0x2e7f ? 1 : 0.6), 0);
+
 /** Draws an ECharts option as an SVG string that names no font and no colour scheme of its own. */
 export async function draw(option: EChartsOption, size: Size): Promise<string> {
   // About a second to load: only who draws pays for it.
-  const { init } = await import("echarts");
+  const { init, setPlatformAPI } = await import("echarts");
+  setPlatformAPI({
+    measureText: (text, font) => ({ width: textWidth(text, Number(font?.match(/([\d.]+)px/)?.[1] ?? 12)) }),
+  });
   const chart = init(null, null, { renderer: "svg", ssr: true, ...size });
   try {
     chart.setOption({ animation: false, textStyle: { color: colours.ink, fontSize: 12 }, ...option });

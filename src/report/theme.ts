@@ -55,7 +55,7 @@ export const styleSheet = `
 html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","DejaVu Sans",sans-serif;
 font-variant-numeric:tabular-nums;overflow-wrap:break-word}
-main,header,footer{max-width:52rem;margin:0 auto;padding:0 1.25rem}
+main,header,footer{max-width:50rem;margin:0 auto;padding:0 1.25rem}
 header{padding-top:3rem}
 h1{font-size:2rem;line-height:1.2;letter-spacing:-.015em;margin:.2rem 0 .6rem;font-weight:680}
 h2{font-size:1.3rem;line-height:1.3;letter-spacing:-.01em;margin:0 0 .4rem;font-weight:650}

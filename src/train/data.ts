@@ -100,6 +100,8 @@ export interface StreamOptions extends DataOptions {
   readonly batch: Recipe["batch"];
   readonly longTargets: "refuse" | "skip";
   readonly frames: (samples: number) => number;
+  /** The fastest that training utterances are played: their targets must fit then, too. */
+  readonly fastest: number;
   /** The parts that are wanted, all by default. */
   readonly parts?: readonly Part[];
   readonly threads: number;
@@ -221,11 +223,11 @@ function dropLong(
   part: Part,
   items: readonly Item[],
   objective: string,
-  { longTargets, skipBad, log }: StreamOptions,
+  { longTargets, skipBad, log, frames, fastest }: StreamOptions,
 ): void {
   const utterances = parts[part].map((i) => ({
     id: items[i].utterance.id,
-    frames: items[i].frames,
+    frames: part === "train" ? frames(Math.floor(items[i].samples / fastest)) : items[i].frames,
     targets: items[i].targets[objective],
   }));
   const long = new Set(checkTargets(utterances, objective, skipBad ? "skip" : longTargets));

@@ -62,7 +62,7 @@ export class Evaluator {
       for await (const batch of stream.loader.batches(batches)) {
         const results = await program.run({
           ...this.store.values,
-          ...batchFeeds(stream, batch, objectives),
+          ...batchFeeds(stream, this.task.model, batch, objectives),
         });
         for (const [row, index] of batch.indices.entries())
           predictions.push(predictionOf(stream, part, index, row, objectives, results));

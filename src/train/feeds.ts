@@ -11,16 +11,14 @@ export type Feeds = Record<string, Value>;
 /** The graph inputs of a batch: audio padded with zeros, frames, and the targets of some objectives. */
 export function batchFeeds(
   stream: Stream,
+  model: Model,
   { indices, waves }: LoadedBatch,
   objectives: readonly TaskObjective[],
 ): Feeds {
   const { values, batch, samples } = padWaves(waves);
   const feeds: Feeds = {
     audio: f32([batch, samples], values),
-    frames: i32(
-      [batch],
-      indices.map((i) => stream.items[i].frames),
-    ),
+    frames: i32([batch], framesOf(model, waves)),
   };
   for (const { name, target } of objectives) {
     const rows = indices.map((i) => stream.items[i].targets[name]);
@@ -43,18 +41,21 @@ export function batchFeeds(
   return feeds;
 }
 
+const framesOf = ({ upstream }: Model, waves: readonly Float32Array[]): number[] =>
+  waves.map((wave) => upstream.frames(wave.length) as number);
+
 /**
  * Everything random of one training pass, as a function of its keys (seed, step, stream, micro-batch): the dropout
  * seed, what SpecAugment hides, which layers are skipped.
  */
 export function randomFeeds(
   model: Model,
-  frames: readonly number[],
-  width: number,
+  waves: readonly Float32Array[],
   ...keys: (number | string)[]
 ): Feeds {
   const { settings: s, upstream } = model;
-  const batch = frames.length;
+  const frames = framesOf(model, waves);
+  const [batch, width] = [frames.length, Math.max(...frames)];
   const feeds: Feeds = { seed: i32([], [hash32(...keys) | 0]) };
   const hides = hiding(model);
   if (hides.frames) {

@@ -81,6 +81,7 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
           batch: spec.batch,
           longTargets: recipe.guards.longTargets,
           frames: (samples) => model.upstream.frames(samples) as number,
+          fastest: recipe.augment.speed?.[1] ?? 1,
           parts: options.parts,
           threads: 1,
         }),

@@ -100,6 +100,9 @@ const mask = (what: string, prob: string) =>
     })
     .prefault({});
 
+const span = (low: z.ZodNumber) =>
+  z.tuple([low, low]).refine(([from, to]) => from <= to, { message: "must be [lowest, highest]" });
+
 const rate = (what: string) => key(fraction, what).optional();
 
 export const recipeSchema = z
@@ -155,9 +158,17 @@ export const recipeSchema = z
             mask("Channels", "Share of channels that masks start out to cover; 0 switches it off."),
             "Spans of feature channels set to zero.",
           ),
+          speed: key(
+            span(positive),
+            "Each training utterance is played at a speed drawn evenly from `[lowest, highest]`; pitch and formants move along, so a few voices sound like many.",
+          ).optional(),
+          noise: key(
+            span(z.number()),
+            "White noise at a signal-to-noise ratio in dB drawn evenly from `[lowest, highest]`.",
+          ).optional(),
         })
         .prefault({}),
-      "SpecAugment over the projected features; values left out are the model configuration's.",
+      "Changes of the training audio, and SpecAugment over the projected features, whose values are the model configuration's where left out.",
     ),
     evaluate: key(
       z

@@ -1,5 +1,6 @@
 import type { LoadedBatch } from "../corpus/prefetch.ts";
 import { number, type Program, type ProgramOptions, type Value } from "../runtime/program.ts";
+import { augmented } from "./augment.ts";
 import type { Stream } from "./data.ts";
 import { batchFeeds, randomFeeds } from "./feeds.ts";
 import type { Training } from "./groups.ts";
@@ -27,6 +28,7 @@ export interface StepperOptions {
   /** How each parameter trains, by its name in the store. */
   readonly training: ReadonlyMap<string, Training>;
   readonly recompute: Recipe["plan"]["recompute"];
+  readonly augment: Recipe["augment"];
   readonly seed: number;
   readonly program: ProgramOptions;
 }
@@ -73,10 +75,13 @@ export class Stepper {
       const program = await this.program(stream, objectives, headsOnly);
       const share = (o: TaskObjective) =>
         o.target.kind === "sequence" && o.spec.reduction === "sum" ? 1 : batch.indices.length / total;
-      const feeds: Record<string, Value> = { ...store.values, ...batchFeeds(stream, batch, objectives) };
-      const frames = batch.indices.map((index) => stream.items[index].frames);
-      const width = task.model.upstream.frames(feeds.audio.shape[1]) as number;
-      Object.assign(feeds, randomFeeds(task.model, frames, width, seed, "step", step, stream.name, part));
+      const keys = [seed, "step", step, stream.name, part] as const;
+      const heard = { ...batch, waves: augmented(batch.waves, this.options.augment, ...keys) };
+      const feeds: Record<string, Value> = {
+        ...store.values,
+        ...batchFeeds(stream, task.model, heard, objectives),
+        ...randomFeeds(task.model, heard.waves, ...keys),
+      };
       for (const o of objectives) feeds[`weight.${o.name}`] = number(weights[o.name] * share(o));
       if (runs.length > 1) store.gradients.fill(0);
       const results = await program.run(feeds, gradientsInto(store, program));

@@ -101,6 +101,7 @@ class Trainer {
       optimizer: recipe.optimizer,
       training,
       recompute: recipe.plan.recompute,
+      augment: recipe.augment,
       seed: recipe.seed,
       program,
     });

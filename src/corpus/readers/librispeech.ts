@@ -1,0 +1,105 @@
+import { basename, dirname, join } from "node:path";
+import { UserError } from "../../errors.ts";
+import { readTranscripts } from "../formats/kaldi.ts";
+import { readLines } from "../formats/table.ts";
+import type { Utterance } from "../manifest.ts";
+import { sampleHours } from "../subsets.ts";
+import { filesBelow, firstOf, foldersIn, numberOption, type Reader, stem, withDurations } from "./reader.ts";
+
+/** Utterances of all `.trans.txt` files below a folder; shared with Libri-light, which has the same form. */
+export function readChapters(folder: string): Utterance[] {
+  return filesBelow(folder, ".trans.txt").flatMap((file) =>
+    [...readTranscripts(join(folder, file))].map(([id, text]): Utterance => {
+      const audio = join(folder, dirname(file), `${id}.flac`);
+      return { id, audio, speaker: id.split("-")[0], text };
+    }),
+  );
+}
+
+/** The gender of each speaker, from SPEAKERS.TXT ("14 | F | train-clean-360 | 25.03 | name"). */
+export function readSpeakers(path: string): Map<string, string> {
+  return new Map(
+    readLines(path)
+      .filter(({ text }) => !text.startsWith(";"))
+      .map(({ text }) => text.split("|").map((cell) => cell.trim()))
+      .map(([id, gender]) => [id, gender === "F" ? "female" : "male"]),
+  );
+}
+
+const partOf = (set: string) => (set.startsWith("dev") ? "valid" : set.startsWith("test") ? "test" : "train");
+
+/** LibriSpeech (openslr.org/12). */
+export const librispeech: Reader = {
+  title: "LibriSpeech: read English, 960 h",
+  layout: "LibriSpeech/SPEAKERS.TXT and train-clean-100/19/198/19-198.trans.txt with 19-198-0000.flac",
+  options: {
+    sets: "sets to read, with commas: train-clean-100,dev-clean; default all that are there",
+    list: "file of utterance ids to keep, one a line, such as CPC's train_split.txt (72 h, speaker identification)",
+    testList: "file of utterance ids that form the test part, such as CPC's test_split.txt",
+    hours:
+      "random part of the training utterances of so many hours, with all speakers (10 for the 10 h of the papers)",
+    seed: "seed of that part, default 0",
+  },
+  download: { url: "https://www.openslr.org/12", licence: "CC BY 4.0" },
+  async read(folder, options) {
+    const root = firstOf(folder, "LibriSpeech") ?? folder;
+    const present = foldersIn(root).filter((set) => /^(train|dev|test)-/.test(set));
+    const sets = options.sets?.split(",") ?? present;
+    const missing = sets.find((set) => !present.includes(set));
+    if (missing !== undefined)
+      throw new UserError(`${root}: no set "${missing}"; there are ${present.join(", ")}`);
+    const speakers = firstOf(root, "SPEAKERS.TXT");
+    const genders = speakers === undefined ? undefined : readSpeakers(speakers);
+    let utterances = sets.flatMap((set) =>
+      readChapters(join(root, set)).map((utterance): Utterance => {
+        const gender = genders?.get(utterance.speaker!);
+        return { ...utterance, split: partOf(set), ...(gender !== undefined && { labels: { gender } }) };
+      }),
+    );
+    const ids = (path: string) => new Set(readLines(path).map(({ text }) => stem(text.trim())));
+    if (options.list !== undefined || options.testList !== undefined) {
+      const train = options.list === undefined ? undefined : ids(options.list);
+      const test = options.testList === undefined ? undefined : ids(options.testList);
+      utterances = utterances.flatMap((u) => {
+        if (test?.has(u.id)) return [{ ...u, split: "test" }];
+        return train?.has(u.id) ? [{ ...u, split: "train" }] : [];
+      });
+    }
+    const hours = numberOption(options, "hours");
+    if (hours === undefined) return utterances;
+    const timed = await withDurations(utterances);
+    const train = timed.filter((u) => u.split === "train");
+    const part = sampleHours(train, hours, numberOption(options, "seed") ?? 0, (u) => u.speaker);
+    return [...part, ...timed.filter((u) => u.split !== "train")];
+  },
+};
+
+/** Libri-light's limited supervision (10 min, 1 h, 10 h of LibriSpeech). */
+export const librilight: Reader = {
+  title: "Libri-light limited supervision: 10 min, 1 h and 10 h of LibriSpeech",
+  layout: "librispeech_finetuning/1h/0/clean/3526/175658/*.flac with *.trans.txt, and 9h/{clean,other}/...",
+  options: {
+    subset:
+      "10min, 1h or 10h (default); 10 min is the first of the six parts of 1h, 10 h is 1h and 9h together",
+  },
+  download: {
+    url: "https://dl.fbaipublicfiles.com/librilight/data/librispeech_finetuning.tgz",
+    licence: "CC BY 4.0",
+  },
+  read(folder, options) {
+    const root = firstOf(folder, "librispeech_finetuning") ?? folder;
+    const parts: Record<string, string[]> = { "10min": ["1h/0"], "1h": ["1h"], "10h": ["1h", "9h"] };
+    const subset = options.subset ?? "10h";
+    if (parts[subset] === undefined) {
+      throw new UserError(
+        `the option subset must be one of ${Object.keys(parts).join(", ")}, not "${subset}"`,
+      );
+    }
+    return parts[subset].flatMap((part) =>
+      readChapters(join(root, part)).map((utterance) => {
+        const quality = basename(dirname(dirname(dirname(utterance.audio))));
+        return { ...utterance, labels: { quality }, split: "train" };
+      }),
+    );
+  },
+};

@@ -222,17 +222,23 @@ function isContiguous(shape: number[], strides: number[]): boolean {
 /** Opens a PyTorch file that holds a state dict: tensors by name, nothing nested (`pytorch_model.bin`). */
 export function openTorchStateDict(path: string): TensorFile {
   const archive = openTorchArchive(path);
-  const refs = new Map<string, TensorRef>();
-  if (archive.root instanceof Map) {
-    for (const [name, value] of archive.root) {
-      if (typeof name === "string" && value instanceof TensorRef) refs.set(name, value);
-    }
+  try {
+    return stateDict(archive);
+  } catch (error) {
+    archive.close();
+    throw error;
   }
-  if (archive.root instanceof Map && refs.size === archive.root.size) return archive.tensors(refs);
-  archive.close();
-  const keys =
-    archive.root instanceof Map ? [...archive.root.keys()].filter((key) => typeof key === "string") : [];
-  throw new UserError(
-    `${path}: is not a plain map of tensors${keys.length ? ` (it holds ${keys.slice(0, 6).join(", ")})` : ""}`,
-  );
+}
+
+/** The tensors of an archive that is a state dict. */
+export function stateDict({ path, root, tensors }: TorchArchive): TensorFile {
+  const entries = root instanceof Map ? [...root] : [];
+  const refs = new Map<string, TensorRef>();
+  for (const [name, value] of entries) {
+    if (typeof name === "string" && value instanceof TensorRef) refs.set(name, value);
+  }
+  if (root instanceof Map && refs.size === root.size) return tensors(refs);
+  const names = entries.map(([name]) => name).filter((name) => typeof name === "string");
+  const shown = names.length ? ` (it holds ${names.slice(0, 6).join(", ")})` : "";
+  throw new UserError(`${path}: is not a plain map of tensors${shown}`);
 }

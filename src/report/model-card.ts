@@ -89,9 +89,24 @@ export function modelCard(input: ModelCardInput): string {
   return `${parts.filter((part) => part).join("\n\n")}\n`;
 }
 
+const hubMetrics: Readonly<Record<string, string>> = {
+  "macro f1": "f1",
+  "word error rate": "wer",
+  "character error rate": "cer",
+};
+
+/** The hub's identifier of a metric; "digit: accuracy" is an accuracy. */
+function hubMetric(name: string): string {
+  const kind = name
+    .slice(name.lastIndexOf(":") + 1)
+    .trim()
+    .toLowerCase();
+  return hubMetrics[kind] ?? kind.replace(/[^a-z0-9]+/g, "_");
+}
+
 function frontMatter(input: ModelCardInput): object {
   const results = (input.metrics ?? []).map((one) => ({
-    type: one.name.toLowerCase().replace(/[^a-z0-9]+/g, "_"),
+    type: hubMetric(one.name),
     name: one.name,
     value: one.value,
   }));
@@ -103,7 +118,7 @@ function frontMatter(input: ModelCardInput): object {
     base_model: input.baseModel,
     datasets: input.datasets && [...input.datasets],
     tags: ["voxsmith", "speech", ...(input.tags ?? [])],
-    metrics: results.length > 0 ? results.map(({ type }) => type) : undefined,
+    metrics: results.length > 0 ? [...new Set(results.map(({ type }) => type))] : undefined,
     // The hub shows results only with a task and a data set beside them.
     "model-index":
       results.length > 0

@@ -331,15 +331,17 @@ function transcriptSection({ transcripts = [], symbols = "symbols" }: RunReportI
         : `${errors} ${errors === 1 ? "error" : "errors"} in ${expected.length} ${symbols}`,
       note,
     ].filter((fact) => fact !== undefined);
-    return html`<p class="utterance"><b>${id}</b>${facts.map((fact) => ` · ${fact}`)}</p>
-${alignmentTable(expected, heard)}`;
+    return html`<div><p class="utterance"><b>${id}</b>${facts.map((fact) => ` · ${fact}`)}</p>
+${alignmentTable(expected, heard)}</div>`;
   });
   const rest = items.slice(shown);
   return {
     title: "What it heard",
     lead: `Expected ${symbols} above, heard ones below, aligned with the fewest edits.`,
-    body: html`${items.slice(0, shown)}${alignmentKey}${
-      rest.length > 0 ? html`<details><summary>${rest.length} more</summary>${rest}</details>` : undefined
+    body: html`<div class="utterances">${items.slice(0, shown)}</div>${alignmentKey}${
+      rest.length > 0
+        ? html`<details><summary>${rest.length} more</summary><div class="utterances">${rest}</div></details>`
+        : undefined
     }`,
   };
 }

@@ -114,6 +114,8 @@ summary{cursor:pointer;color:var(--c1)}
 .aligned .insertion,.key.insertion{border-style:dotted}
 .utterance{font-size:.88rem;color:var(--muted);margin:.9rem 0 0;max-width:none}
 .utterance b{color:var(--ink);font-weight:600}
+.utterances{display:flex;flex-wrap:wrap;gap:0 2rem}
+.utterances div{min-width:13rem}
 .key{display:inline-block;border:1px solid;border-radius:4px;padding:0 .35rem;margin:0 .15rem;font-size:.85em}
 footer{border-top:1px solid var(--rule);padding-block:1.2rem 3rem;color:var(--muted);font-size:.88rem}
 @media (max-width:40rem){

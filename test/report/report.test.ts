@@ -167,7 +167,7 @@ describe("escaping", () => {
       baseModel: "facebook/wav2vec2-base",
       language: ["en"],
       simulated: true,
-      metrics: input.metrics,
+      metrics: [...input.metrics!, { name: "words: word error rate", value: 0.2 }],
       data: { description: hostile, parts: input.parts },
       usage: { language: "sh", code: "echo ```" },
     });
@@ -175,7 +175,7 @@ describe("escaping", () => {
     expect(parse(front)).toMatchObject({
       license: "apache-2.0",
       base_model: "facebook/wav2vec2-base",
-      metrics: ["accuracy", "kappa"],
+      metrics: ["accuracy", "kappa", "wer"],
       "model-index": [{ name: hostile }],
     });
     expect(body).not.toMatch(/(^|[^\\])<(script|img)/);

@@ -113,19 +113,25 @@ function peakNear(x: Float64Array, bins: number, expected: number, low: number, 
 
 /**
  * Returns a function to the harmonics-to-noise ratio in dB of a magnitude spectrum with fundamental `f0`: r / (r0 - r), r
- * the autocorrelation at the pitch period (P. Boersma, IFA Proceedings 17, 1993), taken at the peak of its magnitude that
- * is closest. Only the few lags that are looked at are computed.
+ * the autocorrelation at the pitch period, taken at the closest peak of its magnitude. Only the few lags that are
+ * looked at are computed. eGeMAPS leaves the window's own decay in r, which keeps its ratio below about 15 dB; where
+ * `window` is given, r is freed of it (P. Boersma, IFA Proceedings 17, 1993).
  */
-export function harmonicsToNoise({ fftSize, sampleRate }: Framing) {
+export function harmonicsToNoise(
+  { fftSize, sampleRate }: Pick<Framing, "fftSize" | "sampleRate">,
+  window?: Float64Array,
+) {
   const half = fftSize / 2;
   const cosine = Float64Array.from({ length: fftSize }, (_, i) => Math.cos((2 * Math.PI * i) / fftSize));
   const power = new Float64Array(half + 1);
   const lags = new Float64Array(half + 1);
+  const decay = new Float64Array(half + 1).fill(1);
   const magnitude = (lag: number): number => {
     if (lags[lag] >= 0) return lags[lag];
     let sum = 0;
     for (let k = 1, at = lag; k < half; k++, at = (at + lag) & (fftSize - 1)) sum += power[k] * cosine[at];
-    return (lags[lag] = Math.abs(2 * sum + power[0] + (lag % 2 === 0 ? power[half] : -power[half])));
+    return (lags[lag] =
+      Math.abs(2 * sum + power[0] + (lag % 2 === 0 ? power[half] : -power[half])) / decay[lag]);
   };
   const peak = (n: number) =>
     (n === 0 || magnitude(n) > magnitude(n - 1)) && (n === half || magnitude(n) > magnitude(n + 1));
@@ -140,13 +146,22 @@ export function harmonicsToNoise({ fftSize, sampleRate }: Framing) {
     if (start && end) return at < half / 2 ? 0 : half;
     return start ? 0 : end ? half : at;
   };
+  if (window) {
+    // Zero padding to fftSize leaves room for lags up to fftSize - window.length before the ends meet.
+    for (let lag = 0; lag <= half; lag++) {
+      let sum = 0;
+      for (let i = lag; i < window.length; i++) sum += window[i] * window[i - lag];
+      decay[lag] = sum;
+    }
+    for (let lag = half; lag >= 0; lag--) decay[lag] = Math.max(1e-6, decay[lag] / decay[0]);
+  }
   return (spectrum: Float64Array, f0: number): number => {
     for (let k = 0; k <= half; k++) power[k] = spectrum[k] * spectrum[k];
     lags.fill(-1);
     const lag = closestPeak(Math.min(half, Math.floor(sampleRate / f0)));
     if (lag === 0) return 0;
     const noise = magnitude(0) - magnitude(lag);
-    const ratio = noise === 0 ? 1e11 : magnitude(lag) / noise;
+    const ratio = noise <= 0 ? 1e11 : magnitude(lag) / noise;
     return 10 * Math.log10(Math.max(1e-9, Math.min(1e11, ratio)));
   };
 }

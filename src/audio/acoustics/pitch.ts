@@ -7,6 +7,9 @@ export const pitchFrameSeconds = 0.06;
 /** Frames quieter than this RMS (after windowing) are unvoiced whatever their spectrum. */
 const voicedRms = Math.fround(0.001);
 
+/** The window of the pitch analysis. */
+export const pitchWindow = ({ size }: Framing) => gaussianWindow(size, 0.4);
+
 export interface PitchOptions {
   minHz: number;
   maxHz: number;
@@ -57,7 +60,7 @@ export function trackPitch(
       if (hz > 0) onVoiced?.(reported, hz, spectra[reported % spectra.length]);
     }
   };
-  eachSpectrum(samples, frame, gaussianWindow(frame.size, 0.4), (t, { power, windowedMeanSquare }) => {
+  eachSpectrum(samples, frame, pitchWindow(frame), (t, { power, windowedMeanSquare }) => {
     loud[t] = Math.sqrt(windowedMeanSquare) > voicedRms ? 1 : 0;
     const magnitudes = spectra[t % spectra.length];
     for (let k = 0; k < magnitudes.length; k++) magnitudes[k] = Math.sqrt(power[k]);

@@ -82,7 +82,8 @@ function laguerre(p: Float64Array, degree: number): void {
       bound = bound * modulus + Math.abs(br) + Math.abs(bi);
     }
     const value = br * br + bi * bi;
-    if (value <= (bound * 4e-16) ** 2) break;
+    // The second bound keeps the quotients below from overflowing.
+    if (value <= Math.max((bound * 4e-16) ** 2, 1e-280)) break;
     // g = d / b, h = g^2 - 2 f / b.
     const gr = (dr * br + di * bi) / value;
     const gi = (di * br - dr * bi) / value;

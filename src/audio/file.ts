@@ -17,7 +17,7 @@ export interface ReadOptions extends Omit<DecodeOptions, "name"> {
 
 /**
  * Reads a recording, or a segment of it, and resamples it. Errors are sentences that name `path`.
- * Of WAV and SPHERE files only the bytes of the segment are read.
+ * Of WAV and SPHERE files only the bytes of the segment are read. Resampling takes what lies outside a segment as silence.
  */
 export async function readAudio(path: string, options: ReadOptions = {}): Promise<Audio> {
   const { sampleRate, ...rest } = options;

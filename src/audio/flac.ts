@@ -132,23 +132,18 @@ function splitFrames(bytes: Uint8Array, info: FlacInfo, name: string): Frame[] {
   let begin = 0;
   let position = 0;
   while (begin < end) {
+    const place = `${(position / info.sampleRate).toFixed(3)} s of the FLAC file; it is cut short or damaged`;
     const header = frameHeader(bytes, begin, end);
-    const damaged = (what: string) =>
-      refuse(
-        name,
-        `${what} at ${(position / info.sampleRate).toFixed(3)} s of the FLAC file; it is cut short or damaged`,
-      );
-    if (!header) damaged("no frame begins");
-    const { samples, headerBytes } = header as { samples: number; headerBytes: number };
+    if (!header) refuse(name, `no frame begins at ${place}`);
     let crc = 0;
     let at = begin;
     for (; at < end; at++) {
-      if (crc === 0 && at > begin + headerBytes && bytes[at] === 0xff && frameHeader(bytes, at, end)) break;
+      if (crc === 0 && at > begin + header.bytes && bytes[at] === 0xff && frameHeader(bytes, at, end)) break;
       crc = ((crc << 8) & 0xffff) ^ crc16[(crc >> 8) ^ bytes[at]];
     }
-    if (at === end && crc !== 0) damaged("the checksum of a frame is wrong");
-    frames.push({ start: position, samples, bytes: bytes.subarray(begin, at) });
-    position += samples;
+    if (at === end && crc !== 0) refuse(name, `the checksum of a frame is wrong at ${place}`);
+    frames.push({ start: position, samples: header.samples, bytes: bytes.subarray(begin, at) });
+    position += header.samples;
     begin = at;
   }
   return frames;
@@ -164,10 +159,9 @@ function frameHeader(bytes: Uint8Array, at: number, end: number) {
   const rateCode = bytes[at + 2] & 15;
   if (sizeCode === 0 || rateCode === 15 || bytes[at + 3] & 1 || bytes[at + 3] >> 4 > 10) return undefined;
   // The frame or sample number is coded like UTF-8: its length is the count of leading ones.
-  let number = 1;
-  for (let mask = 0x80; mask & bytes[at + 4]; mask >>= 1) number++;
-  if (number > 1) number--;
-  let next = at + 4 + number;
+  let ones = 0;
+  while (bytes[at + 4] & (0x80 >> ones)) ones++;
+  let next = at + 4 + Math.max(1, ones);
   let samples = sizeCode === 6 || sizeCode === 7 ? 0 : blockSize(sizeCode);
   if (sizeCode === 6) samples = bytes[next++] + 1;
   if (sizeCode === 7) {
@@ -178,7 +172,7 @@ function frameHeader(bytes: Uint8Array, at: number, end: number) {
   if (next >= end) return undefined;
   let crc = 0;
   for (let i = at; i < next; i++) crc = crc8[crc ^ bytes[i]];
-  return crc === bytes[next] ? { samples, headerBytes: next + 1 - at } : undefined;
+  return crc === bytes[next] ? { samples, bytes: next + 1 - at } : undefined;
 }
 
 const crcTable = (bits: number, polynomial: number) =>

@@ -1,15 +1,18 @@
 /**
  * Checks the framing of an Ogg Opus packet (RFC 6716, section 3 and appendix B), which is the one thing libopus can
  * refuse: its decoder package would print that and play nothing for the packet. All streams but the last of a packet
- * are self-delimiting (RFC 7845, section 3).
+ * are self-delimiting, and all last equally long (RFC 7845, section 3).
  */
 export function isOpusPacket(packet: Uint8Array, streams: number): boolean {
   let at = 0;
-  for (let stream = 1; stream < streams; stream++) {
-    at = frameEnd(packet, at, true);
-    if (at < 0) return false;
+  let samples: number | undefined;
+  for (let stream = 1; stream <= streams; stream++) {
+    const part = parseFrames(packet, at, stream < streams);
+    if (!part || (samples ?? part.samples) !== part.samples) return false;
+    samples = part.samples;
+    at = part.end;
   }
-  return frameEnd(packet, at, false) === packet.length;
+  return at === packet.length;
 }
 
 const mostFrameBytes = 1275;
@@ -22,8 +25,8 @@ function frameSamples(config: number): number {
   return 120 << (config & 3);
 }
 
-/** The end of the frames that begin at `at`, or -1 where they break a rule. */
-function frameEnd(packet: Uint8Array, at: number, delimited: boolean): number {
+/** The end and duration of one stream's frames, which begin at `at`, or undefined where they break a rule. */
+function parseFrames(packet: Uint8Array, at: number, delimited: boolean) {
   let next = at;
   let valid = at < packet.length;
   const byte = () => {
@@ -46,7 +49,7 @@ function frameEnd(packet: Uint8Array, at: number, delimited: boolean): number {
     const frames = byte();
     count = frames & 63;
     variable = (frames & 128) !== 0;
-    if (count === 0 || count * frameSamples(head >> 3) > mostSamples) return -1;
+    if (count === 0 || count * frameSamples(head >> 3) > mostSamples) return undefined;
     for (let more = (frames & 64) !== 0; more && valid; ) {
       const size = byte();
       more = size === 255;
@@ -55,13 +58,15 @@ function frameEnd(packet: Uint8Array, at: number, delimited: boolean): number {
   }
   let known = 0;
   for (let i = 1; variable && i < count; i++) known += length();
-  if (!valid) return -1;
+  if (!valid) return undefined;
+  const samples = count * frameSamples(head >> 3);
   if (delimited) {
     const last = length();
     const end = next + known + (variable ? last : count * last) + padding;
-    return valid && end <= packet.length ? end : -1;
+    return valid && end <= packet.length ? { end, samples } : undefined;
   }
   const rest = packet.length - next - known - padding;
   const frames = variable ? 1 : count;
-  return rest >= 0 && rest % frames === 0 && rest / frames <= mostFrameBytes ? packet.length : -1;
+  const fits = rest >= 0 && rest % frames === 0 && rest / frames <= mostFrameBytes;
+  return fits ? { end: packet.length, samples } : undefined;
 }

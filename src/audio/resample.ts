@@ -26,7 +26,7 @@ interface Filter {
   kernel: Float32Array;
 }
 
-/** Input samples a turn: the vector kernel's memory stays this small however long the recording. */
+/** Input or output samples a turn, whichever are more: the vector kernel's memory stays this small however long the recording. */
 const turn = 1 << 16;
 
 /**
@@ -46,7 +46,7 @@ export function resample(
   const { up, down, taps, first, kernel } = design(fromRate, toRate, options);
   const out = new Float32Array(Math.ceil((samples.length * up) / down));
   const before = -first[0];
-  const periods = Math.max(1, Math.floor(turn / down));
+  const periods = Math.max(1, Math.floor(turn / Math.max(up, down)));
   const span = before + (periods + 1) * down + taps;
   // Memory: one phase of the filter, the stretch of input that the turn needs, the outputs of the turn.
   const [kernelAt, inputAt, outputAt] = [0, 4 * taps, 4 * (taps + span)];

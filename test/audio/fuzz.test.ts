@@ -146,22 +146,26 @@ describe("Ogg pages with right checksums around wrong data", () => {
     }
   }
 
-  it.each(["mono.ogg", "stereo.ogg", "mono.opus", "stereo.opus", "three.opus"])("%s", { timeout: 90_000 }, async (name) => {
-    const whole = bytesOf(name);
-    const unchanged = whole.slice();
-    repair(unchanged);
-    expect(unchanged).toEqual(whole);
-    const change = fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 0, max: 255 }));
-    await fc.assert(
-      fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 4 }), async (changes) => {
-        const bytes = whole.slice();
-        for (const [at, value] of changes) bytes[at] = value;
-        repair(bytes);
-        await attempt(bytes);
-      }),
-      { numRuns: 200 },
-    );
-  });
+  it.each(["mono.ogg", "stereo.ogg", "mono.opus", "stereo.opus", "three.opus"])(
+    "%s",
+    { timeout: 90_000 },
+    async (name) => {
+      const whole = bytesOf(name);
+      const unchanged = whole.slice();
+      repair(unchanged);
+      expect(unchanged).toEqual(whole);
+      const change = fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 0, max: 255 }));
+      await fc.assert(
+        fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 4 }), async (changes) => {
+          const bytes = whole.slice();
+          for (const [at, value] of changes) bytes[at] = value;
+          repair(bytes);
+          await attempt(bytes);
+        }),
+        { numRuns: 200 },
+      );
+    },
+  );
 });
 
 describe("anything at all", () => {

@@ -48,7 +48,10 @@ describe("Opus packets", () => {
     const equal = [head(1, 3), 2, 4, ...zeros(8)];
     const lengths = [head(1, 3), 128 | 2, 1, 4, ...zeros(5)];
     const pair = [head(1, 2), 1, 4, ...zeros(5)];
+    const two = [head(1, 1), 0, 0];
     for (const stream of [equal, lengths, pair])
-      expect(isOpusPacket(packet(...stream, ...last), 2)).toBe(true);
+      expect(isOpusPacket(packet(...stream, ...two), 2)).toBe(true);
+    // 40 ms beside 20 ms
+    expect(isOpusPacket(packet(...pair, ...last), 2)).toBe(false);
   });
 });

@@ -53,7 +53,7 @@ export function utterancesOf(table: Table, root: string, ignore: readonly string
     const labels = Object.fromEntries(
       labelColumns
         .filter((name) => cells[name].trim() !== "")
-        .map((name) => [name, valueOf(cells[name].trim())]),
+        .map((name) => [name, labelValue(cells[name].trim())]),
     );
     const split = cell("split")?.toLowerCase();
     const name = cell("id") ?? stem(audio);
@@ -76,7 +76,7 @@ export function utterancesOf(table: Table, root: string, ignore: readonly string
 }
 
 /** A number where it reads back as written ("0.5", "3", but not "007"), else the text. */
-const valueOf = (text: string): string | number => (String(Number(text)) === text ? Number(text) : text);
+const labelValue = (text: string): string | number => (String(Number(text)) === text ? Number(text) : text);
 
 /** Any CSV or TSV table, such as s3prl's. */
 export const csv: Reader = {

@@ -17,67 +17,91 @@ export const stateNames = (spec: OptimiserSpec): readonly string[] =>
   spec.name === "sgd" ? (spec.momentum > 0 ? ["momentum"] : []) : ["mean", "square"];
 
 /**
- * The numbers that change from step to step, fed as scalars.
+ * The numbers that change from step to step, fed as scalars; every product of scalars is taken here, so that the graph
+ * passes over the buffers as seldom as it can.
+ * @param scale what clipping and accumulation leave of the gradient
  * @param step 1 at the first update of these parameters
  */
 export function stepScalars(
   spec: OptimiserSpec,
-  lr: number,
-  weightDecay: number,
-  step: number,
+  { lr, weightDecay, scale, step }: { lr: number; weightDecay: number; scale: number; step: number },
 ): Record<string, number> {
-  if (spec.name === "sgd") return { lr, decay: weightDecay };
+  if (spec.name === "sgd") return { lr, scale, decay: weightDecay };
   const [b1, b2] = spec.betas;
-  // PyTorch's form: w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps).
-  return {
-    size: lr / (1 - b1 ** step),
-    root: 1 / Math.sqrt(1 - b2 ** step),
-    decay: spec.name === "adamw" ? 1 - lr * weightDecay : weightDecay,
-  };
+  // PyTorch's w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps), both sides of the division times sqrt(1 - b2^t).
+  const root = Math.sqrt(1 - b2 ** step);
+  const size = (lr / (1 - b1 ** step)) * root;
+  const eps = spec.eps * root;
+  if (spec.name === "adamw" || weightDecay === 0)
+    return {
+      size,
+      eps,
+      scale1: scale * (1 - b1),
+      scale2: scale * scale * (1 - b2),
+      keep: 1 - lr * weightDecay,
+    };
+  return { size, eps, scale, decay: weightDecay };
 }
 
-/** Inputs `weight`, `gradient`, the states, `scale` (what clipping leaves) and the scalars; outputs `new.*`. */
-export function optimiserGraph(spec: OptimiserSpec): Graph {
-  const n = symbol("n");
+/** Whether Adam adds the decay to the gradient (L2), which costs passes that plain Adam and AdamW do not need. */
+const isL2 = (spec: OptimiserSpec, weightDecay: number) => spec.name === "adam" && weightDecay !== 0;
+
+/** Names the graph that a weight decay needs: settings with equal variants share a compiled graph. */
+export const optimiserVariant = (spec: OptimiserSpec, weightDecay: number): "l2" | "decay" | "plain" =>
+  isL2(spec, weightDecay) ? "l2" : weightDecay !== 0 ? "decay" : "plain";
+
+/**
+ * The update of several pieces at once: for piece i the inputs `weight.i`, `gradient.i` and `<state>.i`, once for all
+ * the scalars of `stepScalars`; outputs `new.<name>.i`. One run over many pieces spares the cost of calling the
+ * runtime, and each piece's temporaries still stay in the cache.
+ */
+export function optimiserGraph(
+  spec: OptimiserSpec,
+  variant: "l2" | "decay" | "plain",
+  pieces: number,
+): Graph {
   const inputs: { name: string; tensor: Tensor }[] = [];
   const declare = (name: string, shape: Tensor["shape"]) => {
     const tensor = ops.input(name, shape);
     inputs.push({ name, tensor });
     return tensor;
   };
-  const weight = declare("weight", [n]);
-  const raw = declare("gradient", [n]);
-  const scaled = ops.mul(raw, declare("scale", []));
-  const state = Object.fromEntries(stateNames(spec).map((name) => [name, declare(name, [n])]));
+  const setting = { lr: 1, scale: 1, step: 1, weightDecay: variant === "plain" ? 0 : 1 };
   const scalars = Object.fromEntries(
-    Object.keys(stepScalars(spec, 1, 0, 1)).map((name) => [name, declare(name, [])]),
+    Object.keys(stepScalars(spec, setting)).map((name) => [name, declare(name, [])]),
   );
-  const updated =
-    spec.name === "sgd"
-      ? sgd(spec, weight, scaled, state, scalars)
-      : adam(spec, weight, scaled, state, scalars);
-  return {
-    inputs,
-    outputs: Object.entries(updated).map(([name, tensor]) => ({ name: `new.${name}`, tensor })),
-    late: new Set(),
-  };
+  const outputs: { name: string; tensor: Tensor }[] = [];
+  for (let i = 0; i < pieces; i++) {
+    const n = [symbol(`n${i}`)];
+    const weight = declare(`weight.${i}`, n);
+    const gradient = declare(`gradient.${i}`, n);
+    const state = Object.fromEntries(stateNames(spec).map((name) => [name, declare(`${name}.${i}`, n)]));
+    const updated =
+      spec.name === "sgd"
+        ? sgd(spec, weight, gradient, state, scalars)
+        : adam(spec, variant, weight, gradient, state, scalars);
+    for (const [name, tensor] of Object.entries(updated)) outputs.push({ name: `new.${name}.${i}`, tensor });
+  }
+  return { inputs, outputs, late: [] };
 }
 
 type Named = Record<string, Tensor>;
 
 /** Adam (Kingma and Ba 2015), with decay as L2 or decoupled (AdamW, Loshchilov and Hutter 2019). */
 function adam(
-  { name, betas: [b1, b2], eps }: Extract<OptimiserSpec, { betas: unknown }>,
+  { betas: [b1, b2] }: Extract<OptimiserSpec, { betas: unknown }>,
+  variant: "l2" | "decay" | "plain",
   weight: Tensor,
   gradient: Tensor,
   { mean, square }: Named,
-  { size, root, decay }: Named,
+  { size, eps, scale, scale1, scale2, decay, keep }: Named,
 ): Named {
-  const g = name === "adamw" ? gradient : ops.add(gradient, ops.mul(weight, decay));
-  const m = ops.add(ops.mul(mean, b1), ops.mul(g, 1 - b1));
-  const v = ops.add(ops.mul(square, b2), ops.mul(ops.mul(g, g), 1 - b2));
-  const move = ops.div(ops.mul(m, size), ops.add(ops.mul(ops.sqrt(v), root), eps));
-  const kept = name === "adamw" ? ops.mul(weight, decay) : weight;
+  const g = variant === "l2" ? ops.add(ops.mul(gradient, scale), ops.mul(weight, decay)) : gradient;
+  const [k1, k2] = variant === "l2" ? [1 - b1, 1 - b2] : [scale1, scale2];
+  const m = ops.add(ops.mul(mean, b1), ops.mul(g, k1));
+  const v = ops.add(ops.mul(square, b2), ops.mul(ops.mul(g, g), k2));
+  const move = ops.mul(ops.div(m, ops.add(ops.sqrt(v), eps)), size);
+  const kept = variant === "decay" ? ops.mul(weight, keep) : weight;
   return { mean: m, square: v, weight: ops.sub(kept, move) };
 }
 
@@ -87,9 +111,9 @@ function sgd(
   weight: Tensor,
   gradient: Tensor,
   state: Named,
-  { lr, decay }: Named,
+  { lr, scale, decay }: Named,
 ): Named {
-  const g = ops.add(gradient, ops.mul(weight, decay));
+  const g = ops.add(ops.mul(gradient, scale), ops.mul(weight, decay));
   if (momentum === 0) return { weight: ops.sub(weight, ops.mul(g, lr)) };
   // The buffer starts at zero, so momentum * 0 + g is PyTorch's first step too.
   const buffer = ops.add(ops.mul(state.momentum, momentum), g);
@@ -97,12 +121,12 @@ function sgd(
   return { momentum: buffer, weight: ops.sub(weight, ops.mul(move, lr)) };
 }
 
-/** Inputs `gradient` [n]; output `squares`, their sum: what clipping by global norm adds up. */
-export function squaresGraph(): Graph {
-  const gradient = ops.input("gradient", [symbol("n")]);
+/** Inputs `gradient.i`; outputs `squares.i`, their sums: what clipping by global norm adds up. */
+export function squaresGraph(pieces: number): Graph {
+  const gradients = Array.from({ length: pieces }, (_, i) => ops.input(`gradient.${i}`, [symbol(`n${i}`)]));
   return {
-    inputs: [{ name: "gradient", tensor: gradient }],
-    outputs: [{ name: "squares", tensor: ops.reduceSum(ops.mul(gradient, gradient), [0]) }],
-    late: new Set(),
+    inputs: gradients.map((tensor, i) => ({ name: `gradient.${i}`, tensor })),
+    outputs: gradients.map((g, i) => ({ name: `squares.${i}`, tensor: ops.reduceSum(ops.mul(g, g), [0]) })),
+    late: [],
   };
 }

@@ -1,17 +1,16 @@
 import { availableParallelism } from "node:os";
-import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { constant } from "../ops/index.ts";
 import { optimise } from "../tensor/compile.ts";
+import { sizeOf } from "../tensor/evaluate.ts";
 import type { Graph } from "../tensor/graph.ts";
-import { writeOnnx } from "../tensor/onnx/write.ts";
+import { ONNX_TYPE, writeOnnx } from "../tensor/onnx/write.ts";
 import type { DType } from "../tensor/tensor.ts";
+import { type Address, type OrtLibrary, ortLibrary } from "./ort-library.ts";
 import type { Program, ProgramOptions, Value, Values } from "./program.ts";
 
-const ORT_TYPE = { f32: "float32", i32: "int32", i64: "int64", u32: "uint32", bool: "bool" } as const;
-const DTYPE = Object.fromEntries(Object.entries(ORT_TYPE).map(([ours, theirs]) => [theirs, ours])) as Record<
-  string,
-  DType
->;
+const LEVELS = { disabled: 0, basic: 1, extended: 2, all: 99 } as const;
+const DTYPE = new Map(Object.entries(ONNX_TYPE).map(([name, type]) => [type, name as DType]));
+const ARRAYS = { f32: Float32Array, i32: Int32Array, u32: Uint32Array, i64: BigInt64Array, bool: Uint8Array };
 
 /** Compiles a traced graph for the processor. */
 export async function compile(graph: Graph, options: ProgramOptions = {}): Promise<Program> {
@@ -21,69 +20,134 @@ export async function compile(graph: Graph, options: ProgramOptions = {}): Promi
 
 /** Loads the bytes of an ONNX model. */
 export async function load(model: Uint8Array, options: ProgramOptions = {}): Promise<Program> {
-  const session = await InferenceSession.create(model, {
-    executionProviders: ["cpu"],
-    intraOpNumThreads: options.threads ?? availableParallelism(),
-    interOpNumThreads: 1,
+  const ort = ortLibrary();
+  const settings = ort.create("CreateSessionOptions");
+  try {
+    ort.call("SetIntraOpNumThreads", settings, options.threads ?? availableParallelism());
+    ort.call("SetInterOpNumThreads", settings, 1);
     // Measured: patterns hold 0.4-0.9 GB more and buy no speed.
-    enableMemPattern: false,
-    enableCpuMemArena: options.arena ?? true,
-    graphOptimizationLevel: options.optimization ?? "all",
+    ort.call("DisableMemPattern", settings);
+    if (options.arena === false) ort.call("DisableCpuMemArena", settings);
+    else ort.call("AddSessionConfigEntry", settings, "session.use_env_allocators", "1");
+    ort.call("SetSessionGraphOptimizationLevel", settings, LEVELS[options.optimization ?? "all"]);
     // Warnings about unused initializers and constant folding are noise to a user.
-    logSeverityLevel: 3,
-    ...(options.optimizedPath ? { optimizedModelFilePath: options.optimizedPath } : {}),
-    ...(options.profilePrefix ? { enableProfiling: true, profileFilePrefix: options.profilePrefix } : {}),
-  });
-  return new CpuProgram(session);
+    ort.call("SetSessionLogSeverityLevel", settings, 3);
+    if (options.optimizedPath) ort.call("SetOptimizedModelFilePath", settings, options.optimizedPath);
+    if (options.profilePrefix) ort.call("EnableProfiling", settings, options.profilePrefix);
+    return new CpuProgram(
+      ort,
+      ort.create("CreateSessionFromArray", ort.environment, model, model.byteLength, settings),
+    );
+  } finally {
+    ort.release("ReleaseSessionOptions", settings);
+  }
 }
 
 class CpuProgram implements Program {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
-  private readonly session: InferenceSession;
-  // Weights are the same arrays at every step: their wrappers are made once.
-  private readonly wrapped = new WeakMap<Values, OrtTensor>();
+  private readonly ort: OrtLibrary;
+  private session: Address;
+  private readonly inputNames: BigUint64Array;
+  private readonly outputNames: BigUint64Array;
 
-  constructor(session: InferenceSession) {
+  constructor(ort: OrtLibrary, session: Address) {
+    this.ort = ort;
     this.session = session;
-    this.inputs = session.inputNames;
-    this.outputs = session.outputNames;
+    // The name strings belong to the runtime; they are kept, since every run passes them again.
+    this.inputNames = this.namesOf("SessionGetInputCount", "SessionGetInputName");
+    this.outputNames = this.namesOf("SessionGetOutputCount", "SessionGetOutputName");
+    this.inputs = Array.from(this.inputNames, (name) => ort.readString(name));
+    this.outputs = Array.from(this.outputNames, (name) => ort.readString(name));
+  }
+
+  private namesOf(
+    count: "SessionGetInputCount" | "SessionGetOutputCount",
+    name: "SessionGetInputName" | "SessionGetOutputName",
+  ): BigUint64Array {
+    const total = Number(this.ort.create(count, this.session));
+    const { ort, session } = this;
+    return BigUint64Array.from({ length: total }, (_, i) => ort.create(name, session, i, ort.allocator));
   }
 
   async run(feeds: Readonly<Record<string, Value>>, into: Readonly<Record<string, Value>> = {}) {
-    const inputs: Record<string, OrtTensor> = {};
-    for (const name of this.inputs) {
-      const value = feeds[name];
-      if (value === undefined) throw new Error(`no value for the graph's input '${name}'`);
-      inputs[name] = this.wrap(value);
+    const { ort } = this;
+    const inputs = new BigUint64Array(this.inputs.length);
+    const outputs = new BigUint64Array(this.outputs.length);
+    try {
+      for (const [i, name] of this.inputs.entries()) {
+        const value = feeds[name];
+        if (value === undefined) throw new Error(`no value for the graph's input '${name}'`);
+        inputs[i] = this.wrap(name, value);
+      }
+      for (const [i, name] of this.outputs.entries())
+        if (into[name] !== undefined) outputs[i] = this.wrap(name, into[name]);
+      await ort.callAsync(
+        "Run",
+        this.session,
+        null,
+        this.inputNames,
+        inputs,
+        inputs.length,
+        this.outputNames,
+        outputs.length,
+        outputs,
+      );
+      const results: Record<string, Value> = {};
+      for (const [i, name] of this.outputs.entries()) results[name] = into[name] ?? this.unwrap(outputs[i]);
+      return results;
+    } finally {
+      for (const value of [...inputs, ...outputs]) if (value !== 0n) ort.release("ReleaseValue", value);
     }
-    const fetches: Record<string, OrtTensor | null> = {};
-    for (const name of this.outputs) fetches[name] = into[name] === undefined ? null : this.wrap(into[name]);
-    const results = await this.session.run(inputs, fetches);
-    const out: Record<string, Value> = {};
-    for (const name of this.outputs) {
-      const { type, dims, data } = results[name];
-      out[name] = into[name] ?? { dtype: DTYPE[type], shape: dims, data: data as Values };
-    }
-    return out;
   }
 
-  private wrap({ dtype, shape, data }: Value): OrtTensor {
-    const known = this.wrapped.get(data);
-    if (known !== undefined && sameSizes(known.dims, shape)) return known;
-    const tensor = new OrtTensor(ORT_TYPE[dtype], data as Float32Array, shape);
-    this.wrapped.set(data, tensor);
-    return tensor;
+  /** The runtime's view of an array: no copy, so the array must outlive it. */
+  private wrap(name: string, { dtype, shape, data }: Value): Address {
+    if (data.length !== sizeOf(shape))
+      throw new Error(`'${name}' has shape [${shape}] but ${data.length} values`);
+    // Asking for the buffer moves tiny arrays out of the garbage collector's heap, where they would not stay in place.
+    void data.buffer;
+    const dims = BigInt64Array.from(shape, (size) => BigInt(size));
+    const { ort } = this;
+    const type = ONNX_TYPE[dtype];
+    return ort.create(
+      "CreateTensorWithDataAsOrtValue",
+      ort.cpuMemory,
+      data,
+      data.byteLength,
+      dims,
+      dims.length,
+      type,
+    );
+  }
+
+  private unwrap(value: Address): Value {
+    const { ort } = this;
+    const info = ort.create("GetTensorTypeAndShape", value);
+    const type = new Int32Array(1);
+    ort.call("GetTensorElementType", info, type);
+    const rank = Number(ort.create("GetDimensionsCount", info));
+    const dims = new BigInt64Array(rank);
+    ort.call("GetDimensions", info, dims, rank);
+    ort.release("ReleaseTensorTypeAndShapeInfo", info);
+    const shape = Array.from(dims, Number);
+    const dtype = DTYPE.get(type[0])!;
+    const array = ARRAYS[dtype];
+    const bytes = sizeOf(shape) * array.BYTES_PER_ELEMENT;
+    const copy =
+      bytes === 0 ? new ArrayBuffer(0) : ort.read(ort.create("GetTensorMutableData", value), bytes);
+    return { dtype, shape, data: new array(copy) as Values };
   }
 
   endProfiling(): void {
-    this.session.endProfiling();
+    this.ort.create("SessionEndProfiling", this.session, this.ort.allocator);
   }
 
   async dispose(): Promise<void> {
-    await this.session.release();
+    if (this.session === 0n) return;
+    for (const name of [...this.inputNames, ...this.outputNames])
+      this.ort.call("AllocatorFree", this.ort.allocator, name);
+    this.ort.release("ReleaseSession", this.session);
+    this.session = 0n;
   }
 }
-
-const sameSizes = (a: readonly number[], b: readonly number[]) =>
-  a.length === b.length && a.every((size, i) => size === b[i]);

@@ -6,10 +6,11 @@ export interface Graph {
   readonly inputs: readonly { readonly name: string; readonly tensor: Tensor }[];
   readonly outputs: readonly { readonly name: string; readonly tensor: Tensor }[];
   /**
-   * Outputs to write last, in reverse order of creation: the runtime orders nodes from the file's last leaf, so this
-   * decides when a parameter's gradient is computed and with it how long activations live.
+   * Outputs in the order in which they should be computed, after all others. The runtime visits leaves from the end
+   * of the file, so they are written last, in reverse: this decides when a parameter's gradient is computed and with
+   * it how long activations live.
    */
-  readonly late: ReadonlySet<string>;
+  readonly late: readonly string[];
 }
 
 /** Maps a graph node by node, inputs first; `replace` may return other outputs for a node. */

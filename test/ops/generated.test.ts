@@ -56,7 +56,7 @@ describe("emitted graph equals reference", () => {
       const graph = {
         inputs: inputs.map((tensor, i) => ({ name: `x${i}`, tensor })),
         outputs: outputs.map((tensor, i) => ({ name: `y${i}`, tensor })),
-        late: new Set<string>(),
+        late: [],
       };
       const program = await compile(graph, { threads: 1, contrib });
       const feed = Object.fromEntries(inputs.map((t, i) => [`x${i}`, value(t.dtype, feeds.get(`x${i}`)!)]));

@@ -163,22 +163,15 @@ class GraphWriter implements Emit {
     }
   }
 
-  /** Nodes so that late outputs' leaves come last, newest first (design: node order decides memory). */
+  /** Nodes so that late outputs' leaves come last, the first of them at the very end (design: node order decides memory). */
   nodesInOrder(graph: Graph): NodeProto[] {
     const used = new Set(this.protos.flatMap((proto) => inputsOf(proto)));
-    const isLate = new Set<NodeProto>();
-    const late: NodeProto[] = [];
-    const byCreation = graph.outputs
-      .filter(({ name }) => graph.late.has(name))
-      .sort((a, b) => b.tensor.id - a.tensor.id);
-    for (const { name } of byCreation) {
+    const leaves = new Set<NodeProto>();
+    for (const name of graph.late) {
       const proto = this.producer.get(name);
-      if (proto === undefined || isLate.has(proto) || proto.output.some((output) => used.has(output)))
-        continue;
-      isLate.add(proto);
-      late.push(proto);
+      if (proto !== undefined && !proto.output.some((output) => used.has(output))) leaves.add(proto);
     }
-    return [...this.protos.filter((proto) => !isLate.has(proto)), ...late];
+    return [...this.protos.filter((proto) => !leaves.has(proto)), ...[...leaves].reverse()];
   }
 
   usesContrib(): boolean {

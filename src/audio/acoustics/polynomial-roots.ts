@@ -83,7 +83,7 @@ function laguerre(p: Float64Array, degree: number): void {
     }
     const value = br * br + bi * bi;
     // The second bound keeps the quotients below from overflowing.
-    if (value <= Math.max((bound * 4e-16) ** 2, 1e-280)) break;
+    if (value <= Math.max((bound * 4e-16) ** 2, 1e-140)) break;
     // g = d / b, h = g^2 - 2 f / b.
     const gr = (dr * br + di * bi) / value;
     const gi = (di * br - dr * bi) / value;

@@ -49,6 +49,8 @@ export interface FakeTensor {
   offset?: number;
   shape: number[];
   strides: number[];
+  /** The legacy format's view of part of a storage: first element and count. */
+  view?: [number, number];
 }
 
 /** Instructions that push one tensor. */
@@ -59,6 +61,7 @@ export const tensor = ({
   offset = 0,
   shape,
   strides,
+  view,
 }: FakeTensor) =>
   bytes(
     global("torch._utils", "_rebuild_tensor_v2"),
@@ -68,6 +71,7 @@ export const tensor = ({
     value(key),
     value("cpu"),
     value(elements),
+    view ? bytes("(", value("view"), value(view[0]), value(view[1]), "t") : bytes(),
     "tQ",
     value(offset),
     value(shape),

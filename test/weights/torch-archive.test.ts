@@ -250,6 +250,11 @@ describe("hostile pickles", () => {
     ["a stride past the storage", pickle(tensor({ ...one, strides: [2] })), /reaches past/],
     ["a negative stride", pickle(tensor({ ...one, strides: [-1] })), /not described/],
     ["a negative size", pickle(tensor({ ...one, shape: [-4] })), /not described/],
+    [
+      "more dimensions than PyTorch has",
+      pickle(tensor({ ...one, shape: Array(65).fill(1), strides: Array(65).fill(1) })),
+      /not described/,
+    ],
     ["one stride too few", pickle(tensor({ ...one, strides: [] })), /sizes unlike strides/],
     ["an expanded terabyte", pickle(tensor({ ...one, shape: [2 ** 40], strides: [0] })), /reaches past/],
     [
@@ -401,6 +406,17 @@ describe("hostile archives", () => {
 
   const one = pickle(dict({ w: tensor({ elements: 4, shape: [4], strides: [1] }) }));
   const four = new Uint8Array(16);
+  test("legacy: a storage that is a view of another", () => {
+    const file = (view: [number, number]) =>
+      legacy(pickle(dict({ w: tensor({ elements: 4, shape: [2], strides: [1], view }) })), [
+        ["0", 4, new Uint8Array(Float32Array.of(5, 6, 7, 8).buffer)],
+      ]);
+    expect(stateDict(read(file([1, 3]))).readF32("w")).toEqual(Float32Array.of(6, 7));
+    expect(() => read(file([2, 3]))).toThrow(/view that reaches past its storage/);
+    expect(() => read(file([-1, 3]))).toThrow(/view that reaches past its storage/);
+    expect(() => read(file([3, 1]))).toThrow(/tensor \[2\] that reaches past its storage/);
+  });
+
   test.each<[string, Uint8Array, RegExp]>([
     ["a plain pickle", pickle(value(1)), /not one of torch\.save/],
     ["a storage larger than the file", legacy(one, [["0", 2 ** 40, four]]), /ends inside the storage "0"/],

@@ -124,8 +124,10 @@ export async function corpusCheck(
   } finally {
     await pool?.close();
   }
-  faults.push(...soundFaults(sounds, options.sampleRate), ...duplicates(sounds), ...leakage(utterances));
+  // Threads finish in any order; reports follow the corpus.
   const place = new Map(utterances.map((u, i) => [u.id, i]));
+  sounds.sort((a, b) => place.get(a.utterance.id)! - place.get(b.utterance.id)!);
+  faults.push(...soundFaults(sounds, options.sampleRate), ...duplicates(sounds), ...leakage(utterances));
   return faults.sort((a, b) => (place.get(a.ids[0]) ?? -1) - (place.get(b.ids[0]) ?? -1));
 }
 

@@ -30,7 +30,10 @@ export function degrade(
   changes: readonly Degradation[],
   seed: number | string,
 ): Float32Array {
-  return changes.reduce<Float32Array>((x, change, i) => apply(x, sampleRate, change, `${seed} ${i}`), samples.slice());
+  return changes.reduce<Float32Array>(
+    (x, change, i) => apply(x, sampleRate, change, `${seed} ${i}`),
+    samples.slice(),
+  );
 }
 
 function apply(x: Float32Array, sampleRate: number, change: Degradation, seed: string): Float32Array {

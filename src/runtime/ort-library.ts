@@ -98,6 +98,8 @@ const DEFAULT_MEMORY = 0;
 const EXTEND_AS_REQUESTED = 1;
 
 let loaded: OrtLibrary | undefined;
+/** koffi unloads a library that the garbage collector finds unused, and function pointers do not count as use. */
+let library: ReturnType<typeof koffi.load> | undefined;
 
 /** Loads ONNX Runtime's library. @throws Error where this platform's file is not there. */
 export function ortLibrary(): OrtLibrary {
@@ -109,7 +111,7 @@ function load(): OrtLibrary {
   const file = LIBRARY_FILES[process.platform];
   if (file === undefined) throw new Error(`no ONNX Runtime library is known for ${process.platform}`);
   const root = dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
-  const library = koffi.load(join(root, "bin", "napi-v6", process.platform, process.arch, file));
+  library = koffi.load(join(root, "bin", "napi-v6", process.platform, process.arch, file));
   const base = library.func("void *OrtGetApiBase()")() as Address;
   const words = (address: Address, count: number) =>
     new BigUint64Array(koffi.view(address, 8 * count).slice(0));

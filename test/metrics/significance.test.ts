@@ -50,6 +50,8 @@ describe("correlation", () => {
     expect(got.exact).toBe(false);
     expect(Math.abs(got.p - asymptotic)).toBeLessThan(4 * Math.sqrt(asymptotic / 9999) + 2e-3);
     expect(correlate("pearson", x, y, { seed: 3 }).p).toBe(got.p);
+    // The observed pairing is one of them: p is never 0.
+    expect(correlate("spearman", x, x, { permutations: 99 }).p).toBe(0.01);
   });
 
   test("Mantel: a relabelled copy of a matrix is perfectly correlated only under the right labels", () => {

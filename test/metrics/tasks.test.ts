@@ -150,7 +150,7 @@ describe("BLEU", () => {
   });
 
   test("corpus scores of sacreBLEU, with precisions and brevity penalty", () => {
-    const { refs, hyps, subsets, multi, disjoint } = reference.bleu;
+    const { refs, hyps, subsets, multi, disjoint, smoothed } = reference.bleu;
     for (const { keep, score, precisions, brevity, hyp, ref } of subsets) {
       const got = corpusBleu(
         keep.map((k: number) => hyps[k]),
@@ -163,6 +163,8 @@ describe("BLEU", () => {
       expect(got.brevityPenalty).toBeCloseTo(brevity, 12);
       expect([got.hypothesisTokens, got.referenceTokens]).toEqual([hyp, ref]);
     }
+    for (const { hyp, refs: texts, score } of smoothed)
+      expect(corpusBleu([hyp], [texts]).score).toBeCloseTo(score, 9);
     const several = corpusBleu(
       ["the cat sat on the mat", "it is a guide to action"],
       [
@@ -211,6 +213,14 @@ describe("assignment", () => {
 describe("diarization", () => {
   const turns = (list: [string, number, number][]): Turn[] =>
     list.map(([speaker, start, end]) => ({ speaker, start, end }));
+
+  test("the mapping is fixed before collars are cut out, as md-eval has it", () => {
+    const { ref, hyp, results } = reference.diarization.at(-1);
+    const got = diarizationError(turns(ref), turns(hyp), { collar: 0.25 });
+    expect(got.mapping).toEqual({ a: "x" });
+    expect(got.rate).toBe(1);
+    expect(results.find((r: { collar: number }) => r.collar === 0.25).percent).toBe(100);
+  });
 
   test("md-eval's times, with and without collar and overlap", () => {
     for (const { ref, hyp, results } of reference.diarization) {

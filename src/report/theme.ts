@@ -75,7 +75,7 @@ section{margin:3rem 0;scroll-margin-top:1rem}
 .facts div{min-width:0}
 dt{font-size:.8rem;color:var(--muted)}
 dd{margin:0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.9rem;margin:1.8rem 0 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.2rem,1fr));gap:.9rem;margin:1.8rem 0 0}
 .tile{border:1px solid var(--rule);border-radius:10px;padding:.85rem 1rem}
 .tile .name{font-size:.85rem;color:var(--muted)}
 .tile .value{font-size:1.9rem;line-height:1.25;font-weight:650;letter-spacing:-.02em}
@@ -136,7 +136,8 @@ body{font-size:10.5pt}
 main,header,footer{max-width:none;padding-inline:0}
 header{padding-top:0}
 nav,summary{display:none}
-section{margin:1.6rem 0}
+section{margin:1.4rem 0}
+footer{padding-block:.6rem 0}
 h2,h3,caption{break-after:avoid}
 figure,tr,.tile,.aligned,.notice{break-inside:avoid}
 .scroll{overflow:visible}

@@ -211,6 +211,15 @@ describe("download", () => {
     expect((await resolve()).commit).toBe(commit);
   });
 
+  test("a partial file that is too long is begun anew", async () => {
+    const blobs = join(home, "hub/models--org--tiny/blobs");
+    mkdirSync(blobs, { recursive: true });
+    writeFileSync(join(blobs, `${sha256(weights)}.incomplete`), Buffer.concat([weights, weights]));
+    const { path } = await resolve();
+    expect(hub.requests).toContain("GET /storage/model.safetensors");
+    expect(readFileSync(join(path, "model.safetensors")).equals(weights)).toBe(true);
+  });
+
   test("a partial file of wrong bytes is caught the same way, then replaced", async () => {
     const blobs = join(home, "hub/models--org--tiny/blobs");
     mkdirSync(blobs, { recursive: true });

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { egemaps } from "../../src/audio/acoustics/egemaps.ts";
 import { pretextLabels } from "../../src/audio/acoustics/pretext.ts";
@@ -57,6 +58,44 @@ describe("eGeMAPS", () => {
     for (const value of Object.values(shortest.functionals)) expect(Number.isFinite(value)).toBe(true);
     expect(() => egemaps(voice.slice(0, 959), rate)).toThrow(UserError);
     expect(() => egemaps(new Float32Array(0), rate)).toThrow(/at least 0.06 s .* 0.000 s/);
+  });
+
+  it("of anything is finite", () => {
+    const piece = fc.record({
+      kind: fc.constantFrom("silence", "noise", "voice", "constant", "click", "clipped"),
+      samples: fc.integer({ min: 1, max: 4000 }),
+      gain: fc.constantFrom(1e-6, 0.01, 0.9),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(piece, { minLength: 1, maxLength: 4 }),
+        fc.constantFrom(8000, 16000),
+        (pieces, sampleRate) => {
+          const x = Float32Array.from(
+            pieces.flatMap(({ kind, samples, gain }) =>
+              Array.from({ length: samples }, (_, i) => {
+                if (kind === "noise") return gain * Math.sin(i * i);
+                if (kind === "voice") return (gain * (i % 97)) / 97;
+                if (kind === "constant") return gain;
+                if (kind === "click") return i === 7 ? gain : 0;
+                return kind === "clipped" ? gain * Math.sign(Math.sin(i / 9)) : 0;
+              }),
+            ),
+          );
+          if (x.length < 0.06 * sampleRate) return;
+          const { lld, functionals } = egemaps(x, sampleRate);
+          const labels = pretextLabels(x, sampleRate);
+          for (const value of Object.values(functionals)) expect(Number.isFinite(value)).toBe(true);
+          for (const frame of [...lld.frames, ...labels.frames])
+            expect(frame.every(Number.isFinite)).toBe(true);
+        },
+      ),
+      { numRuns: 25 },
+    );
+  });
+
+  it("refuses rates that leave no spectrum", () => {
+    expect(() => egemaps(voice, 1000)).toThrow(/at least 4000 Hz, this has 1000/);
   });
 
   it("does not change its input and repeats itself", () => {

@@ -49,6 +49,7 @@ const absentInV01b = new Set(["F2bandwidth_sma3nz", "F3bandwidth_sma3nz"]);
 const spectralCount = 10;
 const cepstrumCount = 4;
 const formantsKept = 3;
+const lowestRate = 4000;
 
 export type EgemapsVersion = "v02" | "v01b";
 
@@ -76,9 +77,9 @@ export function egemaps(
   sampleRate: number,
   { version = "v02" }: { version?: EgemapsVersion } = {},
 ): Egemaps {
+  requireFrame(samples.length, sampleRate);
   const short = framing(sampleRate, 0.02);
   const voiceFrames = frameCount(samples.length, framing(sampleRate, pitchFrameSeconds));
-  requireFrame(voiceFrames, samples.length / sampleRate);
   const shortFrames = frameCount(samples.length, short);
   const columns = egemapsDescriptors.map(
     (_, i) => new Float32Array(i < spectralCount ? shortFrames : voiceFrames),
@@ -103,11 +104,16 @@ export function egemaps(
   };
 }
 
-/** Throws where there is not one whole frame to analyse. */
-export function requireFrame(frames: number, seconds: number): void {
-  if (frames > 0) return;
+/** Throws where there is not one whole frame to analyse, or nothing above the pitch to analyse in it. */
+export function requireFrame(samples: number, sampleRate: number): void {
+  if (!(sampleRate >= lowestRate)) {
+    throw new UserError(
+      `acoustic features need a sampling rate of at least ${lowestRate} Hz, this has ${sampleRate}`,
+    );
+  }
+  if (frameCount(samples, framing(sampleRate, pitchFrameSeconds)) > 0) return;
   throw new UserError(
-    `acoustic features need at least ${pitchFrameSeconds} s of audio, this has ${seconds.toFixed(3)} s`,
+    `acoustic features need at least ${pitchFrameSeconds} s of audio, this has ${(samples / sampleRate).toFixed(3)} s`,
   );
 }
 

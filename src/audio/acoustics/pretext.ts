@@ -34,12 +34,12 @@ export type PretextName = (typeof pretextNames)[number];
  * audio shorter than one 60 ms frame. Labels with a spectral axis (flatness, octave bands, chroma) are in ../spectra.ts.
  */
 export function pretextLabels(samples: Float32Array, sampleRate: number): DescriptorTable {
+  requireFrame(samples.length, sampleRate);
   const { frame, f0, voicing, decided } = trackPitch(samples, sampleRate, {
     minHz: 52,
     maxHz: 620,
     lookAhead: 30,
   });
-  requireFrame(f0.length, samples.length / sampleRate);
   const quality = voiceQuality(samples, sampleRate, f0, frame, {
     searchRange: 0.25,
     minCorrelation: 0.5,

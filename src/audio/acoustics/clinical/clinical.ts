@@ -78,6 +78,7 @@ export function clinicalFeatures(
   sampleRate: number,
   input: ClinicalInput = {},
 ): ClinicalFeatures {
+  requireFrame(samples.length, sampleRate);
   const phones = input.phones ?? [];
   const formants = phones.length > 0 ? vowelFormants(samples, sampleRate, phones, input) : [];
   return {
@@ -96,7 +97,6 @@ function voiceFeatures(samples: Float32Array, sampleRate: number, phones: readon
   const track = trackPitch(samples, sampleRate, { minHz, maxHz, lookAhead: 40 }, (_, hz, spectrum) => {
     noiseRatios.push(Math.min(highestHnr, toHnr(spectrum, hz)));
   });
-  requireFrame(track.f0.length, samples.length / sampleRate);
   const quality = voiceQuality(samples, sampleRate, track.f0, track.frame, {
     searchRange: 0.1,
     minCorrelation: 0.5,

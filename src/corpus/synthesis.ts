@@ -187,7 +187,7 @@ function timings(events: EspeakEvent[], text: string, duration: number): Pick<Sp
       const time = Math.min(event.audio_position / 1000, duration);
       const last = phones.at(-1);
       if (last !== undefined && Number.isNaN(last.end)) last.end = time;
-      const phone = withoutStress(String(event.id ?? ""));
+      const phone = withoutStress(nameOf(event));
       if (event.type === "phoneme" && phone !== "")
         phones.push({ phone, start: time, end: Number.NaN, place: word.from });
     }
@@ -202,6 +202,12 @@ function timings(events: EspeakEvent[], text: string, duration: number): Pick<Sp
   }));
   return { phones: heard.map(({ place: _, ...phone }) => phone), words };
 }
+
+/**
+ * The name of an event's phoneme. espeak-ng keeps it in eight bytes, without an end mark where it fills them (`ˈɔːɹ`); what
+ * is read then goes on with the type of the next event, a number below 32.
+ */
+const nameOf = ({ id = "" }: EspeakEvent): string => String(id).split(/\p{Cc}/u)[0];
 
 function checkVoice(voice: string, { voices, variants }: Machine): void {
   const [base, variant] = voice.split("+");

@@ -1,13 +1,6 @@
 import { type Random, random } from "../random.ts";
 import { framesPerSecond, type Mark, pitchMarks, trackPitch } from "./pitch-marks.ts";
-import {
-  analyzeSource,
-  areasAt,
-  mix,
-  type SourceFilter,
-  synthesizeSource,
-  tractPower,
-} from "./source-filter.ts";
+import { analyzeSource, mix, type SourceFilter, synthesizeSource, tractPower } from "./source-filter.ts";
 
 /**
  * A simulator of graded dysarthria-like speech, for tests, demos and the comparison of methods. It changes recordings
@@ -103,13 +96,13 @@ export function simulateSpeech(
   const weaken = frameWeights(f0, (voiced) => (voiced ? 1 : 1 - 0.75 * profile.impreciseConsonants));
   // The same excitation through a flatter tract would be softer: keep the power that each frame had.
   const gain = power.map((p, frame) => weaken[frame] * Math.sqrt(p / changedPower[frame]));
-  for (let n = 0; n < excitation.length; n++) excitation[n] *= at(gain, clock.toInput(n) / source.hop);
+  for (let n = 0; n < excitation.length; n++) excitation[n] *= at(gain, clock.inputs[n] / source.hop);
   const changed = { areas: tract, hop: source.hop };
-  let spoken = synthesizeSource(excitation, (n) => areasAt(changed, clock.toInput(n)));
+  let spoken = synthesizeSource(excitation, changed, (n) => clock.inputs[n]);
   const voicing = frameWeights(f0, (voiced) => (voiced ? 1 : 0));
   if (profile.hypernasality > 0) {
     const nasal = nasalized(spoken, sampleRate, profile.hypernasality);
-    spoken = spoken.map((x, n) => x + at(voicing, clock.toInput(n) / source.hop) * (nasal[n] - x));
+    spoken = spoken.map((x, n) => x + at(voicing, clock.inputs[n] / source.hop) * (nasal[n] - x));
   }
   if (profile.tremor > 0) {
     const wave = tremorWave(seed);
@@ -124,11 +117,10 @@ export function simulateSpeech(
 
 /** Time that runs slower in speech. */
 interface Clock {
-  /** Input sample of an output sample. */
-  toInput(sample: number): number;
+  /** Input sample of each output sample [samples of the output]. */
+  inputs: Float64Array;
   /** Output sample of an input sample. */
   toOutput(sample: number): number;
-  samples: number;
 }
 
 /** Up to 1.9 times as slow; vowels give more than consonants, and silence nothing (pauses are a matter of their own). */
@@ -146,17 +138,13 @@ function stretchedClock(
     ends[frame + 1] = ends[frame] + hop * (1 + 0.9 * depth * share);
   });
   const toOutput = (sample: number) => at(ends, sample / hop);
-  const toInput = (sample: number) => {
-    if (depth === 0) return sample;
-    let [low, high] = [0, ends.length - 1];
-    while (high - low > 1) {
-      const middle = (low + high) >> 1;
-      if (ends[middle] <= sample) low = middle;
-      else high = middle;
-    }
-    return hop * (low + (sample - ends[low]) / (ends[high] - ends[low]));
-  };
-  return { toInput, toOutput, samples: Math.round(toOutput(samples)) };
+  const inputs = new Float64Array(Math.round(toOutput(samples)));
+  let frame = 0;
+  for (let n = 0; n < inputs.length; n++) {
+    while (frame + 2 < ends.length && ends[frame + 1] <= n) frame++;
+    inputs[n] = hop * (frame + (n - ends[frame]) / (ends[frame + 1] - ends[frame]));
+  }
+  return { inputs, toOutput };
 }
 
 /**
@@ -176,13 +164,13 @@ function speakAgain(
   const marks = pitchMarks(samples, residual, sampleRate, f0);
   const chance = random(seed, "voice");
   const wave = tremorWave(seed);
-  const out = new Float32Array(clock.samples);
+  const out = new Float32Array(clock.inputs.length);
   const meanLogPitch = meanOf([...f0].filter((f) => f > 0).map(Math.log));
   let index = 0;
   let position = 0; // output sample
   let repeats = 0;
   while (position < out.length) {
-    const input = clock.toInput(position);
+    const input = clock.inputs[position];
     const before = index;
     while (
       index + 1 < marks.length &&

@@ -4,11 +4,15 @@
  * A. Gray, "Linear Prediction of Speech", 1976). A tract is then a tube of short sections; averages of log area ratios
  * are averages of tube shapes and always stable, which is what makes them fit for changing articulation.
  */
-export interface SourceFilter {
+export interface SourceFilter extends Tract {
   /** Hz */
   sampleRate: number;
   /** What is left of the signal when the tract is undone [samples]. */
   residual: Float32Array;
+}
+
+/** The course of the tract's shape. */
+export interface Tract {
   /** Log area ratios, one row per frame [frames, order]. */
   areas: Float32Array[];
   /** Samples between frames; row f belongs to sample f * hop. */
@@ -46,10 +50,10 @@ export function analyzeSource(
   const residual = new Float32Array(samples.length);
   const source = { sampleRate, residual, areas, hop };
   const delayed = new Float64Array(order + 1);
-  let k: Float32Array = areas[0];
+  const k = new Float64Array(order);
   for (let n = 0; n < samples.length; n++) {
-    if (n % step === 0) k = areasAt(source, n).map(reflection);
-    let forward: number = bright[margin + n];
+    if (n % step === 0) setReflections(source, n, k);
+    let forward = bright[margin + n];
     let backward = forward;
     for (let m = 0; m < order; m++) {
       const before = delayed[m];
@@ -63,21 +67,22 @@ export function analyzeSource(
 }
 
 /**
- * Runs an excitation [samples] through a tract that `areasOf` gives for each output sample that is asked for (every
- * sixteenth), and undoes the pre-emphasis.
+ * Runs an excitation [samples] through a tract, which at each output sample has the shape that it has at `shapeAt` of it,
+ * and undoes the pre-emphasis.
  */
 export function synthesizeSource(
   excitation: Float32Array,
-  areasOf: (sample: number) => Float32Array,
+  tract: Tract,
+  shapeAt: (sample: number) => number,
 ): Float32Array {
   const out = new Float32Array(excitation.length);
-  let k = areasOf(0).map(reflection);
-  const order = k.length;
+  const order = tract.areas[0].length;
+  const k = new Float64Array(order);
   const delayed = new Float64Array(order + 1);
   let previous = 0;
   for (let n = 0; n < excitation.length; n++) {
-    if (n % step === 0) k = areasOf(n).map(reflection);
-    let forward: number = excitation[n];
+    if (n % step === 0) setReflections(tract, shapeAt(n), k);
+    let forward = excitation[n];
     for (let m = order - 1; m >= 0; m--) {
       forward -= k[m] * delayed[m];
       delayed[m + 1] = delayed[m] + k[m] * forward;
@@ -89,11 +94,14 @@ export function synthesizeSource(
   return out;
 }
 
-/** Log area ratios at a sample, between the frames on both sides [order]. */
-export function areasAt({ areas, hop }: Pick<SourceFilter, "areas" | "hop">, sample: number): Float32Array {
+/** Reflection coefficients at a sample, from areas between those of the frames on both sides, into `k` [order]. */
+function setReflections({ areas, hop }: Tract, sample: number, k: Float64Array): void {
   const position = Math.min(areas.length - 1, Math.max(0, sample / hop));
   const frame = Math.floor(position);
-  return mix(areas[frame], areas[Math.min(areas.length - 1, frame + 1)], position - frame);
+  const share = position - frame;
+  const before = areas[frame];
+  const after = areas[Math.min(areas.length - 1, frame + 1)];
+  for (let m = 0; m < k.length; m++) k[m] = reflection(before[m] + share * (after[m] - before[m]));
 }
 
 /** a + share * (b - a) */

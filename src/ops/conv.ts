@@ -65,7 +65,7 @@ const convOp = defineOp<ConvAttrs>({
     ({ dy, inputs: [x, weight], attrs }) => convWeight(x, dy, weight.shape[2] as number, attrs),
     ({ dy }) => reduceSum(dy, [0, 2]),
   ],
-  traits: {},
+  traits: { product: true },
   reference: ([x, weight, bias], attrs) => [convReference(x, weight, bias, attrs)],
   samples: [
     { inputs: [{ shape: [2, 3, 11] }, { shape: [4, 3, 3] }, { shape: [4] }], attrs: plain({ stride: 2 }) },
@@ -157,7 +157,7 @@ const convInputOp = defineOp<ConvAttrs & { size: Dim }>({
     ({ dy: ddx, inputs: [, weight], attrs }) => conv1d(ddx, weight, attrs),
     ({ dy: ddx, inputs: [dy, weight], attrs }) => convWeight(ddx, dy, weight.shape[2] as number, attrs),
   ],
-  traits: {},
+  traits: { product: true },
   reference: ([dy, weight], { stride, before, dilation, groups, size }, bind) => {
     const [batch, out, frames] = dy.shape;
     const [, perGroup, kernel] = weight.shape;
@@ -262,7 +262,7 @@ const correlateOp = defineOp<ConvAttrs & { kernel: number }>({
   vjp: {
     nonDifferentiable: "it stands only in gradients, and second derivatives of convolutions are not needed",
   },
-  traits: {},
+  traits: { product: true },
   reference: ([x, window], { kernel, ...attrs }) => {
     const full = convReference(x, window, undefined, attrs);
     const frames = full.shape[2];

@@ -80,7 +80,7 @@ const matMulOp = defineOp<MatMulAttrs>({
     // The walk sums over the rows.
     ({ dy }) => dy,
   ],
-  traits: {},
+  traits: { product: true },
   reference: (inputs, { transA, transB, alpha }) => {
     const [a, b, bias] = inputs;
     const [rows, inner] = sides(a, transA) as [number, number];

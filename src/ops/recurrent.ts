@@ -92,7 +92,7 @@ const lstmOp = defineOp<ScanAttrs>({
     },
     { nonDifferentiable: "it marks frames" },
   ],
-  traits: {},
+  traits: { product: true },
   reference: ([projected, recurrent, valid], { reverse }) => {
     const [frames, batch, gates] = projected.shape;
     const hidden = gates / 4;
@@ -191,7 +191,7 @@ const lstmGradOp = defineOp<ScanAttrs>({
       .slice(2);
   },
   vjp: { nonDifferentiable: "second derivatives of the LSTM are not needed" },
-  traits: {},
+  traits: { product: true },
   reference: ([dh, gates, c, cBefore, recurrent, valid], { reverse }) => {
     const [frames, batch, width] = gates.shape;
     const hidden = width / 4;

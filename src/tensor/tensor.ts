@@ -70,6 +70,8 @@ export interface Traits {
   readonly elementwise?: boolean;
   /** Cheap next to reading its inputs: recomputed rather than kept when memory is short. */
   readonly cheap?: boolean;
+  /** Many operations per element (matrix products, convolutions): worth keeping rather than computing again. */
+  readonly product?: boolean;
   /** Only renames or moves elements. */
   readonly movement?: boolean;
   /** Stands for something given from outside (a graph input): never folded, merged or recomputed. */

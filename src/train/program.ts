@@ -19,6 +19,8 @@ export interface TrainingOptions extends ProgramOptions {
   readonly trained: (parameter: string) => boolean;
   /** Regions whose inner values are computed again in the backward pass. */
   readonly recompute?: (region: Region) => boolean;
+  /** In those regions, keep products and recompute only what is cheap. */
+  readonly keepProducts?: boolean;
 }
 
 const named = (tensor: Tensor) => ({ name: (tensor.node.attrs as { name: string }).name, tensor });
@@ -50,7 +52,12 @@ export function trainingGraph(table: ParameterTable, traced: Traced, options: Tr
   if (options.recompute === undefined) return graph;
   return recompute(
     graph,
-    { forward: forward.map(({ tensor }) => tensor), gradientOf: of, chosen: options.recompute },
+    {
+      forward: forward.map(({ tensor }) => tensor),
+      gradientOf: of,
+      chosen: options.recompute,
+      keepProducts: options.keepProducts,
+    },
     ops.after,
   );
 }

@@ -1,0 +1,104 @@
+import { parseArgs } from "node:util";
+import { alternate, type Case, type Row } from "./alternate.ts";
+import { benchAudio } from "./audio.ts";
+import { benchFeatures } from "./features.ts";
+
+const USAGE = `npm run bench -- NAME [options]
+
+  train-step   a wav2vec2-base CTC training step, 4 x 5 s, Adam, clipping: forward, backward, update
+  infer        the forward pass of wav2vec2-base over 10 s
+  audio        decoding, resampling and spectra
+  features     eGeMAPS over real files
+
+  --peer PYTHON     a Python with torch and transformers: the same step there, in alternating rounds
+  --rounds N        counted rounds (default 5)
+  --only TEXT       only the rows whose name or mode contains TEXT
+  --threads N       default 2
+  --json            one object a line`;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    peer: { type: "string" },
+    rounds: { type: "string", default: "5" },
+    only: { type: "string", default: "" },
+    threads: { type: "string", default: "2" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+const [name] = positionals;
+const threads = Number(values.threads);
+const rounds = Number(values.rounds);
+
+function trainingCases(): Case[] {
+  const cases: Case[] = [];
+  for (const [train, label] of [
+    ["frozen-extractor", "frozen extractor"],
+    ["all", "everything trained"],
+  ] as const)
+    for (const dropout of ["zero", "default"] as const)
+      for (const [mode, precision] of [
+        ["fast", "f32"],
+        ["fast", "bf16"],
+        ["small", "f32"],
+      ] as const) {
+        const shared = { dropout, train, batch: 4, seconds: 5, threads };
+        cases.push({
+          name: `train-step: ${label}, ${dropout === "zero" ? "no dropout" : "default dropout"}`,
+          mode,
+          ours: { task: "train-step", mode, ...shared },
+          peer: {
+            name: `PyTorch ${precision}`,
+            program: "train_step",
+            setup: { mode: precision, ...shared },
+          },
+        });
+      }
+  return cases;
+}
+
+function inferenceCases(): Case[] {
+  const shared = { batch: 1, seconds: 10, threads };
+  return (["f32", "bf16"] as const).map((precision) => ({
+    name: "infer: wav2vec2-base, 10 s",
+    mode: "fast",
+    ours: { task: "infer", mode: "fast", dropout: "zero", train: "all", ...shared },
+    peer: { name: `PyTorch ${precision}`, program: "infer", setup: { mode: precision, ...shared } },
+  }));
+}
+
+function show(row: Row): string {
+  if (values.json) return JSON.stringify(row);
+  const { ours, peer } = row;
+  const mine = `${row.name} | ${row.mode} | ours ${ours.medianMs} ms (min ${ours.minMs}), peak ${ours.peakMB} MB, built in ${ours.compileMs} ms`;
+  if (peer === undefined) return mine;
+  return `${mine} | ${peer.name} ${peer.medianMs} ms (min ${peer.minMs}), peak ${peer.peakMB} MB | ratio ${row.ratio} (pairs ${row.pairs!.join(", ")})`;
+}
+
+async function compare(all: readonly Case[]): Promise<void> {
+  const cases = all.filter((c) => `${c.name} ${c.mode} ${c.peer?.name}`.includes(values.only));
+  // Without a peer the rows that differ only in it would repeat.
+  const own = cases.filter(
+    (c, i) =>
+      values.peer !== undefined || cases.findIndex((o) => o.name === c.name && o.mode === c.mode) === i,
+  );
+  for (const c of own) {
+    const row = await alternate(c, values.peer, rounds);
+    if (row.load > 0.5)
+      console.error(
+        `the load average was ${row.load.toFixed(1)}: something else is running, times are not to be trusted`,
+      );
+    console.log(show(row));
+  }
+}
+
+if (values.help || name === undefined) console.log(USAGE);
+else if (name === "train-step") await compare(trainingCases());
+else if (name === "infer") await compare(inferenceCases());
+else if (name === "audio") await benchAudio(values.json);
+else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
+else {
+  console.error(`bench: there is no "${name}"; it can be train-step, infer, audio or features`);
+  process.exitCode = 2;
+}

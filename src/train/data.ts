@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { readManifest, type Utterance } from "../corpus/manifest.ts";
 import { AudioLoader } from "../corpus/prefetch.ts";
 import { type Split, splitCorpus } from "../corpus/splits.ts";
-import { isComplete, synthesizeCorpus } from "../corpus/synthetic-corpus.ts";
 import { quote, UserError } from "../errors.ts";
 import { hash32 } from "../random.ts";
 import { checkTargets } from "./guard.ts";
@@ -54,6 +53,8 @@ async function synthesised(
   sampleRate: number,
   { data, cache, log }: DataOptions,
 ): Promise<string> {
+  // Loaded only here: the synthesiser is an optional package.
+  const { isComplete, synthesizeCorpus } = await import("../corpus/synthetic-corpus.ts");
   const key = hash32(JSON.stringify({ ...settings, sampleRate })).toString(16);
   const folder = data ?? join(cache, `synthetic-${key}`);
   if (isComplete(folder)) return folder;

@@ -20,6 +20,8 @@ export interface VoiceQuality {
   shimmerLocal: Float32Array;
   /** 20 log10 of the mean period's RMS over the RMS of the periods' deviations from it; -100 where unvoiced. */
   logHnr: Float32Array;
+  /** The two measures over all periods of the recording instead of a frame's; NaN without periods. */
+  overall: { jitterLocal: number; shimmerLocal: number };
 }
 
 /** Periods looked at in one reading: at least two, so that one can be compared with the next. */
@@ -42,6 +44,15 @@ export function voiceQuality(
     jitterLocal: new Float32Array(count),
     shimmerLocal: new Float32Array(count),
     logHnr: new Float32Array(count).fill(hnrFloor),
+    overall: { jitterLocal: Number.NaN, shimmerLocal: Number.NaN },
+  };
+  const total = {
+    periods: 0,
+    periodSum: 0,
+    differences: 0,
+    periodDifference: 0,
+    amplitudeSum: 0,
+    amplitudeDifference: 0,
   };
   const period = 1 / sampleRate;
   const step = Math.ceil(frameStepSeconds / period);
@@ -83,6 +94,7 @@ export function voiceQuality(
       lastPeriod,
     );
     lastPeriod = found.lastPeriod;
+    for (const name of totalled) total[name] += found[name];
     if (found.periods > 0 && found.differences > 0) {
       jitter = found.periodDifference / found.differences / (found.periodSum / found.periods);
     }
@@ -96,8 +108,22 @@ export function voiceQuality(
     unread = target - found.consumed;
     readFrom += found.consumed;
   }
+  if (total.periods > 0) {
+    const meanPeriod = total.periodSum / total.periods;
+    out.overall.jitterLocal = total.periodDifference / Math.max(1, total.differences) / meanPeriod;
+    out.overall.shimmerLocal = total.amplitudeSum > 0 ? total.amplitudeDifference / total.amplitudeSum : 0;
+  }
   return out;
 }
+
+const totalled = [
+  "periods",
+  "periodSum",
+  "differences",
+  "periodDifference",
+  "amplitudeSum",
+  "amplitudeDifference",
+] as const;
 
 interface Matches {
   /** Sums in samples over the periods that pass the correlation threshold. */

@@ -98,7 +98,7 @@ function voiceFeatures(samples: Float32Array, sampleRate: number, phones: readon
     noiseRatios.push(Math.min(highestHnr, toHnr(spectrum, hz)));
   });
   const quality = voiceQuality(samples, sampleRate, track.f0, track.frame, {
-    searchRange: 0.1,
+    searchRange: 0.25,
     minCorrelation: 0.5,
   });
   const f0 = Float64Array.from(nonZero(track.f0)).sort();
@@ -114,8 +114,8 @@ function voiceFeatures(samples: Float32Array, sampleRate: number, phones: readon
   const duration = (end - first) * frameStepSeconds;
   const syllables = phones.length > 0 ? countVowels(phones) : activity.nuclei.length;
   return {
-    jitterLocal_percent: 100 * orNaN(nonZero(quality.jitterLocal), mean),
-    shimmerLocal_percent: 100 * orNaN(nonZero(quality.shimmerLocal), mean),
+    jitterLocal_percent: 100 * quality.overall.jitterLocal,
+    shimmerLocal_percent: 100 * quality.overall.shimmerLocal,
     hnr_dB: orNaN(noiseRatios, mean),
     ...voiceBreaks(track.f0),
     f0Mean_Hz: orNaN(f0, mean),

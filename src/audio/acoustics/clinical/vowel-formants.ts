@@ -13,8 +13,6 @@ const formantsSought = 5;
 const windowSeconds = 0.05;
 const stepSeconds = 0.00625;
 const preEmphasisHz = 50;
-/** Resonances wider than this are the spectrum's tilt, not formants. */
-const maxBandwidth = 700;
 
 /**
  * F1 and F2 in Hz of each vowel among `phones`: the medians over the middle third of its interval. Formants are
@@ -82,8 +80,7 @@ export function burgFormants(rate: number) {
     const found: number[] = [];
     for (let r = 0; r < count; r++) {
       const hz = (Math.atan2(roots.im[r], roots.re[r]) * rate) / (2 * Math.PI);
-      const bandwidth = (-Math.log(Math.min(1, Math.hypot(roots.re[r], roots.im[r]))) * rate) / Math.PI;
-      if (hz > 50 && hz < rate / 2 - 50 && bandwidth < maxBandwidth) found.push(hz);
+      if (hz > 50 && hz < rate / 2 - 50) found.push(hz);
     }
     return found.sort((a, b) => a - b);
   };

@@ -10,6 +10,11 @@ export interface CommandEntry {
 /** Every command there is, in the order of `--help`: only those that work. */
 export const commands: CommandEntry[] = [
   {
+    name: "demo",
+    summary: "train on synthetic speech, grade a recording and write a report, in minutes and without data",
+    load: () => import("./demo.ts"),
+  },
+  {
     name: "train",
     summary: "train a recipe into a run folder, or go on with a run",
     load: () => import("./train.ts"),

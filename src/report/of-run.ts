@@ -34,11 +34,15 @@ const READABLE: Readonly<Record<string, string>> = {
 const PERCENT = new Set(["accuracy", "macroF1", "per", "cer", "wer"]);
 const HIGHER = new Set(["accuracy", "macroF1", "pearson"]);
 
-/** Writes `report.html` and the model card `README.md` into the folder of a run whose training is over. */
+/**
+ * Writes `report.html` and the model card `README.md` into the folder of a run whose training is over. `revise` may add to
+ * the report what the folder does not say.
+ */
 export async function publishRun(
   folder: string,
   metrics: Readonly<Record<string, number>>,
   command: string,
+  revise: (input: RunReportInput) => RunReportInput = (input) => input,
 ): Promise<void> {
   const record: RunRecord = {
     recipe: readRecipe(join(folder, "recipe.yaml")),
@@ -47,7 +51,7 @@ export async function publishRun(
     predictions: readPredictions(join(folder, "predictions.jsonl")),
     command,
   };
-  writeFileSync(join(folder, "report.html"), await runReport(reportInput(record)));
+  writeFileSync(join(folder, "report.html"), await runReport(revise(reportInput(record))));
   writeFileSync(join(folder, "README.md"), card(record));
 }
 

@@ -59,7 +59,8 @@ export async function evaluateRun(
   }
 }
 
-function readTargets(folder: string): Map<string, Target> {
+/** What the heads of a finished run's model mean, by objective. @throws UserError naming the file */
+export function readTargets(folder: string): Map<string, Target> {
   const path = join(folder, "targets.json");
   if (!existsSync(path)) throw new UserError(`${path}: does not exist`);
   try {

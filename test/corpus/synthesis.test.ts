@@ -80,7 +80,9 @@ test("breathy voices, whose noise espeak-ng seeds by the clock, are the same in 
 });
 
 describe("synthetic corpus", () => {
-  test("graded: five grades, marked as simulated, speaker-independent, the same with and without threads", async () => {
+  test("graded: five grades, marked as simulated, speaker-independent, the same with and without threads", {
+    timeout: 300_000,
+  }, async () => {
     const options = { speakers: 15, utterances: 1, graded: true, seed: 3 };
     const progress: number[] = [];
     const made = await synthesizeCorpus({ ...options, threads: 2 }, join(folder, "a"), (done) =>

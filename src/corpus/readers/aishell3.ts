@@ -12,7 +12,11 @@ export const aishell3: Reader = {
   title: "AISHELL-3: Mandarin, 218 speakers, with pinyin",
   layout,
   options: {},
-  download: { url: "https://www.openslr.org/93", licence: "Apache-2.0" },
+  download: {
+    url: "https://www.openslr.org/93",
+    licence: "Apache-2.0",
+    archives: { all: "https://www.openslr.org/resources/93/data_aishell3.tgz" },
+  },
   read(folder) {
     const info = firstOf(folder, "spk-info.txt");
     const speakers = new Map(

@@ -23,8 +23,11 @@ export const fsdd: Reader = {
   layout: fsddLayout,
   options: {},
   download: {
-    url: "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip",
+    url: "https://github.com/Jakobovski/free-spoken-digit-dataset",
     licence: "CC BY-SA 4.0",
+    archives: {
+      all: "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip",
+    },
   },
   read(folder) {
     const root = firstOf(folder, "recordings") ?? folder;
@@ -51,7 +54,11 @@ export const audioMnist: Reader = {
   title: "AudioMNIST: spoken English digits of 60 speakers, 48 kHz",
   layout: mnistLayout,
   options: {},
-  download: { url: "https://github.com/soerenab/AudioMNIST/archive/refs/heads/master.zip", licence: "MIT" },
+  download: {
+    url: "https://github.com/soerenab/AudioMNIST",
+    licence: "MIT",
+    archives: { all: "https://github.com/soerenab/AudioMNIST/archive/refs/heads/master.zip" },
+  },
   read(folder) {
     const root = firstOf(folder, "data") ?? folder;
     const path = firstOf(root, "audioMNIST_meta.txt");

@@ -11,7 +11,11 @@ export const ravdess: Reader = {
   title: "RAVDESS: two sentences, eight emotions, 24 actors",
   layout: ravdessLayout,
   options: {},
-  download: { url: "https://zenodo.org/records/1188976", licence: "CC BY-NC-SA 4.0" },
+  download: {
+    url: "https://zenodo.org/records/1188976",
+    licence: "CC BY-NC-SA 4.0",
+    archives: { speech: "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip" },
+  },
   read(folder) {
     return needFiles(folder, ravdessLayout, ".wav").flatMap((file): Utterance[] => {
       const id = stem(file);
@@ -67,7 +71,11 @@ export const emodb: Reader = {
   title: "EmoDB: ten German sentences, seven emotions, ten actors",
   layout: emodbLayout,
   options: {},
-  download: { url: "http://emodb.bilderbar.info/download/download.zip", licence: "see the distribution" },
+  download: {
+    url: "http://emodb.bilderbar.info",
+    licence: "see the distribution",
+    archives: { all: "http://emodb.bilderbar.info/download/download.zip" },
+  },
   read(folder) {
     const root = firstOf(folder, "wav") ?? folder;
     return needFiles(root, emodbLayout, ".wav").flatMap((file): Utterance[] => {

@@ -40,7 +40,21 @@ export const librispeech: Reader = {
       "random part of the training utterances of so many hours, with all speakers (10 for the 10 h of the papers)",
     seed: "seed of that part, default 0",
   },
-  download: { url: "https://www.openslr.org/12", licence: "CC BY 4.0" },
+  download: {
+    url: "https://www.openslr.org/12",
+    licence: "CC BY 4.0",
+    archives: Object.fromEntries(
+      [
+        "dev-clean",
+        "dev-other",
+        "test-clean",
+        "test-other",
+        "train-clean-100",
+        "train-clean-360",
+        "train-other-500",
+      ].map((set) => [set, `https://www.openslr.org/resources/12/${set}.tar.gz`]),
+    ),
+  },
   async read(folder, options) {
     const root = firstOf(folder, "LibriSpeech") ?? folder;
     const present = foldersIn(root).filter((set) => /^(train|dev|test)-/.test(set));
@@ -83,8 +97,9 @@ export const librilight: Reader = {
       "10min, 1h or 10h (default); 10 min is the first of the six parts of 1h, 10 h is 1h and 9h together",
   },
   download: {
-    url: "https://dl.fbaipublicfiles.com/librilight/data/librispeech_finetuning.tgz",
+    url: "https://github.com/facebookresearch/libri-light",
     licence: "CC BY 4.0",
+    archives: { all: "https://dl.fbaipublicfiles.com/librilight/data/librispeech_finetuning.tgz" },
   },
   read(folder, options) {
     const root = firstOf(folder, "librispeech_finetuning") ?? folder;

@@ -13,7 +13,14 @@ export const medleySolos: Reader = {
   title: "Medley-solos-DB: single instruments, eight classes",
   layout: medleyLayout,
   options: {},
-  download: { url: "https://zenodo.org/records/3464194", licence: "CC BY 4.0" },
+  download: {
+    url: "https://zenodo.org/records/3464194",
+    licence: "CC BY 4.0",
+    archives: {
+      audio: "https://zenodo.org/records/3464194/files/Medley-solos-DB.tar.gz",
+      metadata: "https://zenodo.org/records/3464194/files/Medley-solos-DB_metadata.csv",
+    },
+  },
   read(folder) {
     const table = readTable(need(folder, "Medley-solos-DB_metadata.csv", medleyLayout));
     requireColumns(table, ["subset", "instrument", "instrument_id", "song_id", "uuid4"]);
@@ -42,7 +49,11 @@ export const openmic2018: Reader = {
   title: "OpenMIC-2018: which of 20 instruments are heard; a label is the likelihood where raters were asked",
   layout: openmicLayout,
   options: {},
-  download: { url: "https://zenodo.org/records/1432913", licence: "CC BY 4.0" },
+  download: {
+    url: "https://zenodo.org/records/1432913",
+    licence: "CC BY 4.0",
+    archives: { all: "https://zenodo.org/records/1432913/files/openmic-2018-v1.0.0.tgz" },
+  },
   read(folder) {
     const root = firstOf(folder, "openmic-2018") ?? folder;
     const table = readTable(need(root, "openmic-2018-aggregated-labels.csv", openmicLayout));

@@ -13,8 +13,9 @@ export const quesst14: Reader = {
   layout,
   options: { language: "one language only, such as nnenglish, albanian, basque, czech, romanian, slovak" },
   download: {
-    url: "https://speech.fit.vutbr.cz/files/quesst14Database.tgz",
+    url: "https://speech.fit.vutbr.cz/software/quesst-2014-multilingual-database-query-by-example-keyword-spotting",
     licence: "see the distribution",
+    archives: { all: "https://speech.fit.vutbr.cz/files/quesst14Database.tgz" },
   },
   read(folder, options) {
     const root = firstOf(folder, "quesst14Database") ?? folder;

@@ -14,8 +14,8 @@ export interface Reader {
   layout: string;
   /** The options it takes, with a sentence each. */
   options: Record<string, string>;
-  /** Where it can be downloaded freely, where it can. */
-  download?: { url: string; licence: string };
+  /** Where it can be had without an application: its page, and the archives that `fetchCorpus` can get by itself. */
+  download?: { url: string; licence: string; archives?: Record<string, string> };
   /**
    * Reads the corpus. Sound files come out as absolute paths where `folder` is one.
    *

@@ -21,8 +21,9 @@ export const speechCommands: Reader = {
       "folder of the official 12-class test set (speech_commands_test_set), which then replaces the test part",
   },
   download: {
-    url: "https://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+    url: "https://arxiv.org/abs/1804.03209",
     licence: "CC BY 4.0",
+    archives: { all: "https://download.tensorflow.org/data/speech_commands_v0.02.tar.gz" },
   },
   async read(folder, options) {
     const twelve = choiceOption(options, "classes", ["all", "12"]) === "12";

@@ -21,7 +21,11 @@ export const speechocean762: Reader = {
   title: "speechocean762: English of Mandarin speakers with pronunciation scores",
   layout,
   options: {},
-  download: { url: "https://www.openslr.org/101", licence: "CC BY 4.0" },
+  download: {
+    url: "https://www.openslr.org/101",
+    licence: "CC BY 4.0",
+    archives: { all: "https://www.openslr.org/resources/101/speechocean762.tar.gz" },
+  },
   read(folder) {
     const scoresPath = firstOf(folder, "resource/scores.json");
     const scores: Record<string, Score> =

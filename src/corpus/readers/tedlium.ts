@@ -17,7 +17,11 @@ export const tedlium: Reader = {
     unk: "keep (default) or drop segments with <unk>; drop belongs to the 100 h",
     seed: "seed of the random part, default 0",
   },
-  download: { url: "https://www.openslr.org/51", licence: "CC BY-NC-ND 3.0" },
+  download: {
+    url: "https://www.openslr.org/51",
+    licence: "CC BY-NC-ND 3.0",
+    archives: { release3: "https://www.openslr.org/resources/51/TEDLIUM_release-3.tgz" },
+  },
   read(folder, options) {
     const root =
       firstOf(folder, "legacy", "TEDLIUM_release-3/legacy", "TEDLIUM_release2", "TEDLIUM_release1") ?? folder;

@@ -150,8 +150,8 @@ const convInputOp = defineOp<ConvAttrs & { size: Dim }>({
     const reached = addDim(mulDim(addDim(frames, -1), stride), span + 1);
     const beyond = subDim(addDim(size, before), reached);
     if (before === 0 && beyond === 0) return [full];
-    const margins = e.sizes([-before, beyond]);
-    return [e.node("Pad", [full, margins, e.constant("f32", [], [0]), constant([2])])];
+    const margins = e.sizes([0, 0, -before, 0, 0, beyond]);
+    return [e.node("Pad", [full, margins, e.constant("f32", [], [0])])];
   },
   vjp: [
     ({ dy: ddx, inputs: [, weight], attrs }) => conv1d(ddx, weight, attrs),

@@ -239,15 +239,10 @@ const padOp = defineOp<PadAttrs>({
     ];
   },
   emit: (e, [x], { axis, before, after }, node) => {
-    const { dtype } = node.inputs[0];
-    return [
-      e.node("Pad", [
-        x,
-        e.sizes([before, after]),
-        e.constant(dtype, [], [0]),
-        e.constant("i64", [1], [axis]),
-      ]),
-    ];
+    const { dtype, shape } = node.inputs[0];
+    // Every axis, not Pad's `axes`: ONNX Runtime 1.30 misreads those where it moves a transposition past a Pad.
+    const sides = [before, after].flatMap((n) => shape.map((_, i) => (i === axis ? n : 0)));
+    return [e.node("Pad", [x, e.sizes(sides), e.constant(dtype, [], [0])])];
   },
   vjp: [
     ({ dy, inputs: [x], attrs: { axis, before } }) => slice(dy, axis, before, addDim(before, x.shape[axis])),

@@ -14,7 +14,7 @@ export interface HarmonicLevels {
   formantLevel: [number, number, number];
 }
 
-const harmonicCount = 100;
+const maxHarmonics = 100;
 /** dB of a harmonic that is not there, and the widest difference reported. */
 const floor = -201;
 const levelFloor = -200;
@@ -23,11 +23,13 @@ export const unvoicedLevel = -201;
 /** Returns a function that measures one voiced frame; the result is overwritten by the next call. */
 export function harmonicAnalyser({ fftSize, binHz }: Framing) {
   const bins = fftSize / 2 + 1;
-  const bin = new Int32Array(harmonicCount);
-  const frequency = new Float64Array(harmonicCount);
-  const magnitude = new Float64Array(harmonicCount);
-  const interpolated = new Float64Array(harmonicCount);
-  const level = new Float64Array(harmonicCount);
+  const bin = new Int32Array(maxHarmonics);
+  const frequency = new Float64Array(maxHarmonics);
+  const magnitude = new Float64Array(maxHarmonics);
+  const interpolated = new Float64Array(maxHarmonics);
+  const level = new Float64Array(maxHarmonics);
+  /** Harmonics below half the sampling rate, and one above. */
+  let count = 0;
   const result: HarmonicLevels = { h1h2: 0, h1a3: 0, formantLevel: [0, 0, 0] };
 
   /** The bin nearest to `hz`; 0 beyond the spectrum, as the reference has it. */
@@ -39,7 +41,8 @@ export function harmonicAnalyser({ fftSize, binHz }: Framing) {
 
   return (spectrum: Float64Array, f0: number, formantHz: Float64Array): HarmonicLevels => {
     const firstBin = nearestBin(0.5 * f0);
-    for (let h = 0; h < harmonicCount; h++) {
+    count = Math.min(maxHarmonics, Math.max(3, Math.floor(((bins - 1) * binHz) / f0) + 1));
+    for (let h = 0; h < count; h++) {
       const expected = nearestBin((h + 1) * f0);
       const peak = peakNear(spectrum, bins, expected, nearestBin((h + 0.5) * f0), nearestBin((h + 1.5) * f0));
       if (peak >= firstBin && peak > 0 && peak < bins - 1) {
@@ -66,7 +69,7 @@ export function harmonicAnalyser({ fftSize, binHz }: Framing) {
   function relativeLevels(): void {
     const reference = magnitude[0];
     level[0] = 0;
-    for (let h = 1; h < harmonicCount; h++) {
+    for (let h = 1; h < count; h++) {
       if (reference === 0) level[h] = floor;
       else if (interpolated[h] > 0)
         level[h] = Math.max(levelFloor, 20 * Math.log10(interpolated[h] / reference));
@@ -82,7 +85,7 @@ export function harmonicAnalyser({ fftSize, binHz }: Framing) {
   function strongestNear(hz: number): number {
     let best = -1;
     let most = 0;
-    for (let h = 0; h < harmonicCount; h++) {
+    for (let h = 0; h < count; h++) {
       if (frequency[h] >= 0.8 * hz && frequency[h] <= 1.2 * hz && magnitude[h] > most) {
         most = magnitude[h];
         best = h;

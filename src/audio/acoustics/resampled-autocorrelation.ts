@@ -7,13 +7,32 @@ import { loadFilterKernel } from "../simd.ts";
  * eGeMAPS, bins are kept up to half the number of new *samples* of the unpadded frame, not of its padded transform, so that
  * of 11 kHz only the lower 3.4 kHz are filled, and the mean counts twice. Arithmetic is float32 (vector kernel).
  *
- * Returns a function to the autocorrelations at lags 0 ... `lags - 1`, overwritten by the next call.
+ * Returns a function to the autocorrelations at lags 0 ... `lags - 1`, overwritten by the next call. Plans are kept: a
+ * WebAssembly memory reserves gigabytes of address space, so there must not be one a recording.
  */
-export function resampledAutocorrelation(
-  { size, fftSize, sampleRate }: { size: number; fftSize: number; sampleRate: number },
-  targetRate: number,
-  lags: number,
-): (re: Float64Array, im: Float64Array) => Float32Array {
+export function resampledAutocorrelation(frame: Frame, targetRate: number, lags: number): Plan {
+  const key = [frame.size, frame.fftSize, frame.sampleRate, targetRate, lags].join();
+  let plan = plans.get(key);
+  if (!plan) {
+    // A corpus has one or two rates; odd ones must not gather plans without end.
+    if (plans.size >= 8) plans.clear();
+    plan = makePlan(frame, targetRate, lags);
+    plans.set(key, plan);
+  }
+  return plan;
+}
+
+interface Frame {
+  size: number;
+  fftSize: number;
+  sampleRate: number;
+}
+
+type Plan = (re: Float64Array, im: Float64Array) => Float32Array;
+
+const plans = new Map<string, Plan>();
+
+function makePlan({ size, fftSize, sampleRate }: Frame, targetRate: number, lags: number): Plan {
   const instants = Math.round((size * targetRate) / sampleRate);
   const period = (instants / size) * fftSize;
   const bins = Math.min(fftSize, instants) >> 1; // 0 ... bins - 1

@@ -94,8 +94,12 @@ async function untar(archive: string, folder: string, packed: boolean): Promise<
     for await (const chunk of chunks) reader.push(chunk);
     reader.finish();
   };
-  if (packed) await pipeline(createReadStream(archive), createGunzip(), sink);
-  else await pipeline(createReadStream(archive), sink);
+  try {
+    if (packed) await pipeline(createReadStream(archive), createGunzip(), sink);
+    else await pipeline(createReadStream(archive), sink);
+  } finally {
+    reader.close();
+  }
 }
 
 class TarReader {
@@ -125,6 +129,12 @@ class TarReader {
       }
       if (this.#entry?.complete) this.#end(this.#entry);
     }
+  }
+
+  /** Closes the file under way, where the archive broke off in it. */
+  close(): void {
+    this.#entry?.close();
+    this.#entry = undefined;
   }
 
   finish(): void {

@@ -1,5 +1,5 @@
 import { realFft } from "../../src/audio/fft.ts";
-import { trackPitch } from "../../src/corpus/pitch-marks.ts";
+import { trackPitch } from "../../src/corpus/simulator/pitch-marks.ts";
 
 // Plain measurements for the tests of the simulator: each takes the sound as it is, whatever made it.
 

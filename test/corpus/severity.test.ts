@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { readAudio } from "../../src/audio/file.ts";
 import { resample } from "../../src/audio/resample.ts";
-import { trackPitch } from "../../src/corpus/pitch-marks.ts";
 import {
   type Dimension,
   dimensions,
@@ -13,6 +12,7 @@ import {
   unchanged,
   utteranceProfile,
 } from "../../src/corpus/severity.ts";
+import { trackPitch } from "../../src/corpus/simulator/pitch-marks.ts";
 import { synthesize } from "../../src/corpus/synthesis.ts";
 import { dataDir } from "../shared.ts";
 import {

@@ -35,6 +35,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./parity.ts"),
   },
   {
+    name: "features",
+    summary: "acoustic features of recordings as a table: eGeMAPS, pretext labels, clinical, mel, MFCC",
+    load: () => import("./features.ts"),
+  },
+  {
     name: "doctor",
     summary: "say what runs on this machine, what is missing and how to get it",
     load: () => import("./doctor.ts"),

@@ -6,7 +6,7 @@ import { type Split, splitCorpus } from "../corpus/splits.ts";
 import { quote, UserError } from "../errors.ts";
 import { hash32 } from "../random.ts";
 import { checkTargets } from "./guard.ts";
-import { type Progress, progress } from "./progress.ts";
+import { progress } from "./progress.ts";
 import type { CorpusSpec, Recipe } from "./recipe-schema.ts";
 import { encodeTarget, type Target } from "./targets.ts";
 
@@ -60,12 +60,9 @@ async function synthesised(
   if (isComplete(folder)) return folder;
   const { speakers, utterances } = settings;
   log(`making ${speakers * utterances} synthetic utterances in ${folder}`);
-  let shown: Progress | undefined;
-  await synthesizeCorpus({ ...settings, sampleRate }, folder, (done, total) => {
-    shown ??= progress({ label: "synthesis", total });
-    shown.update(done);
-  });
-  shown?.end();
+  const shown = progress({ label: "synthesis", total: speakers * utterances });
+  await synthesizeCorpus({ ...settings, sampleRate }, folder, (done) => shown.update(done));
+  shown.end();
   return folder;
 }
 

@@ -1,15 +1,15 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import ts from "typescript";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { encodeWav } from "../../src/audio/decode.ts";
 import { loadUtterance } from "../../src/corpus/load-audio.ts";
 import type { Utterance } from "../../src/corpus/manifest.ts";
 import { AudioLoader, padWaves } from "../../src/corpus/prefetch.ts";
 import { UserError } from "../../src/errors.ts";
+import { buildInto, source } from "./built.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "voxsmith-prefetch-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -108,12 +108,15 @@ describe("audio loader", () => {
   test("works when built to JavaScript", () => {
     const built = mkdtempSync(resolve(import.meta.dirname, "../../node_modules/.voxsmith-built-"));
     try {
-      for (const file of ["errors.ts", ...sources("audio"), ...sources("corpus")]) {
-        const target = join(built, file.replace(/\.ts$/, ".js"));
-        mkdirSync(dirname(target), { recursive: true });
-        writeFileSync(target, toJavaScript(readFileSync(join(source, file), "utf8")));
-      }
-      writeFileSync(join(built, "package.json"), '{"type": "module"}');
+      buildInto(
+        built,
+        "errors.ts",
+        "audio",
+        "corpus/prefetch.ts",
+        "corpus/load-audio.ts",
+        "corpus/load-worker.ts",
+        "corpus/worker-pool.ts",
+      );
       expect(samplesSeenBy(pathToFileURL(join(built, "corpus", "prefetch.js")).href)).toBe("2400");
     } finally {
       rmSync(built, { recursive: true });
@@ -125,22 +128,6 @@ describe("audio loader", () => {
     expect(samplesSeenBy(pathToFileURL(join(source, "corpus", "prefetch.ts")).href, tsx)).toBe("2400");
   });
 });
-
-const source = resolve(import.meta.dirname, "../../src");
-const sources = (area: string) =>
-  readdirSync(join(source, area))
-    .filter((name) => name.endsWith(".ts"))
-    .map((name) => `${area}/${name}`);
-
-const toJavaScript = (code: string) =>
-  ts.transpileModule(code, {
-    compilerOptions: {
-      module: ts.ModuleKind.ESNext,
-      target: ts.ScriptTarget.ES2023,
-      verbatimModuleSyntax: true,
-      rewriteRelativeImportExtensions: true,
-    },
-  }).outputText;
 
 /** Runs a program of its own, in another folder, that loads one utterance through a worker thread. */
 function samplesSeenBy(module: string, loader?: string): string {

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,6 +10,7 @@ import { splitCorpus } from "../../src/corpus/splits.ts";
 import { listVoices, phonemize, synthesize } from "../../src/corpus/synthesis.ts";
 import { synthesizeCorpus } from "../../src/corpus/synthetic-corpus.ts";
 import { UserError } from "../../src/errors.ts";
+import { buildInto } from "./built.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "voxsmith-synthesis-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -72,6 +74,19 @@ describe("synthesis", () => {
     );
     await expect(synthesize({ text: "a".repeat(20000), voice: "en-us" })).rejects.toThrow(/too long/);
   });
+});
+
+test("where espeak-ng is not installed, a sentence says how to get it", () => {
+  const elsewhere = join(folder, "without-espeak");
+  const modules = ["synthesis.ts", "vocab.ts", "manifest.ts", "group.ts"].map((name) => `corpus/${name}`);
+  buildInto(elsewhere, "errors.ts", ...modules);
+  const program = `const { synthesize } = await import("./corpus/synthesis.js");
+    await synthesize({ text: "a", voice: "en" }).catch((error) => console.log(error.name, error.message));`;
+  const options = { cwd: elsewhere, encoding: "utf8", timeout: 60000 } as const;
+  expect(execFileSync(process.execPath, ["--input-type=module", "-e", program], options)).toBe(
+    "UserError speech synthesis needs espeak-ng, which is not installed; " +
+      "get it with: npm install @echogarden/espeak-ng-emscripten\n",
+  );
 });
 
 test("breathy voices, whose noise espeak-ng seeds by the clock, are the same in every process", async () => {

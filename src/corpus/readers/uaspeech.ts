@@ -58,7 +58,7 @@ export const uaspeech: Reader = {
           speaker,
           ...(text !== undefined && { text }),
           labels: {
-            word: block === undefined || /^UW/.test(word) ? `${block}_${word}` : word,
+            word: /^UW/.test(word) ? `${block}_${word}` : word,
             block,
             gender: speaker.includes("F") ? "female" : "male",
             dysarthria: control ? "no" : "yes",

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { parseWav2Vec2Config, type Upstream, upstreamOf, type Wav2Vec2Config } from "../upstreams/index.ts";
+import { type TrainingConfig, type Upstream, upstreamOf } from "../upstreams/index.ts";
 import { openCheckpoint } from "../weights/checkpoint.ts";
 import { loadStrict } from "../weights/model-folder.ts";
 import { headOf } from "../weights/names.ts";
@@ -10,8 +10,8 @@ import type { ParameterStore } from "./store.ts";
 /** The model that a recipe adapts: its configuration with the recipe's overrides, and where its weights are. */
 export interface Model {
   readonly config: Readonly<Record<string, unknown>>;
-  /** The same with every default filled in; all families share the keys of masking and dropout. */
-  readonly settings: Wav2Vec2Config;
+  /** What training reads of it, defaults filled in. */
+  readonly settings: TrainingConfig;
   readonly upstream: Upstream;
   /** Whether frames of padding are hidden from the model; losses and pooling never see them either way. */
   readonly masked: boolean;
@@ -50,7 +50,7 @@ export function modelOf(recipe: Recipe): Model {
   }
   const upstream = upstreamOf(config, where);
   const masked = padding === "hide" || (padding === "auto" && !upstream.padSensitive);
-  return { config, settings: parseWav2Vec2Config(config, where), upstream, masked, source };
+  return { config, settings: upstream.settings, upstream, masked, source };
 }
 
 function configOf(source: string): Record<string, unknown> {

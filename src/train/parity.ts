@@ -7,7 +7,7 @@ import { normalInit, ParameterTable } from "../params/params.ts";
 import { f32, i32, type Program, type Value } from "../runtime/program.ts";
 import { symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { parseWav2Vec2Config, type Upstream, upstreamOf } from "../upstreams/index.ts";
+import { type Upstream, upstreamOf } from "../upstreams/index.ts";
 import { loadStrict, openModelFolder } from "../weights/model-folder.ts";
 import { openSafetensors } from "../weights/safetensors.ts";
 import { readJsonObject } from "../weights/shards.ts";
@@ -37,9 +37,8 @@ const STEPS_KEY = "trajectory.adam_1e-3";
 /** Runs a reference folder (a small model, its input, and what PyTorch made of it) and compares everything. */
 export async function parity(folder: string, options: { threads?: number } = {}): Promise<ParityReport> {
   const { config: json, weights } = openModelFolder(folder);
-  const where = join(folder, "config.json");
-  const config = parseWav2Vec2Config(json, where);
-  const upstream = upstreamOf(json, where);
+  const upstream = upstreamOf(json, join(folder, "config.json"));
+  const config = upstream.settings;
   const input = openSafetensors(join(folder, "input.safetensors"));
   const expected = openSafetensors(join(folder, "expected.safetensors"));
   const meta = openMeta(folder);

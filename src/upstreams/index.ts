@@ -1,16 +1,29 @@
 import { UserError } from "../errors.ts";
+import { data2vec, parseData2VecConfig } from "./data2vec.ts";
+import { hubert, parseHubertConfig } from "./hubert.ts";
 import type { Upstream } from "./upstream.ts";
 import { parseWav2Vec2Config, wav2vec2 } from "./wav2vec2.ts";
 
+export type { TrainingConfig } from "./config.ts";
+export { extractorFrames } from "./extractor.ts";
 export type { Upstream, UpstreamInput, UpstreamOutput } from "./upstream.ts";
-export { extractorFrames, parseWav2Vec2Config, type Wav2Vec2Config, wav2vec2 } from "./wav2vec2.ts";
+export { parseWav2Vec2Config, type Wav2Vec2Config, wav2vec2 } from "./wav2vec2.ts";
+
+type Read = (json: unknown, where: string) => Upstream;
+
+/** Families by Hugging Face's `model_type`. */
+const FAMILIES: Readonly<Record<string, Read>> = {
+  wav2vec2: (json, where) => wav2vec2(parseWav2Vec2Config(json, where)),
+  hubert: (json, where) => hubert(parseHubertConfig(json, where)),
+  "data2vec-audio": (json, where) => data2vec(parseData2VecConfig(json, where)),
+};
 
 /** Makes the upstream that a Hugging Face configuration describes. @throws UserError for a family we do not know. */
 export function upstreamOf(config: Readonly<Record<string, unknown>>, where: string): Upstream {
   const type = config.model_type;
-  if (type !== "wav2vec2")
+  if (typeof type !== "string" || !Object.hasOwn(FAMILIES, type))
     throw new UserError(
-      `${where}: "model_type" is ${JSON.stringify(type) ?? "missing"}; this version reads "wav2vec2"`,
+      `${where}: "model_type" is ${JSON.stringify(type) ?? "missing"}; this version reads ${Object.keys(FAMILIES).join(", ")}`,
     );
-  return wav2vec2(parseWav2Vec2Config(config, where));
+  return FAMILIES[type](config, where);
 }

@@ -2,6 +2,7 @@ import type { Training } from "../nn/layers.ts";
 import type { Params } from "../params/params.ts";
 import type { Dim } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { TrainingConfig } from "./config.ts";
 
 /** What an upstream is given. */
 export interface UpstreamInput {
@@ -33,6 +34,8 @@ export interface Upstream {
   readonly modelType: string;
   /** The prefix of its parameters in a checkpoint with heads ("wav2vec2"). */
   readonly prefix: string;
+  /** What training and heads read of its configuration, defaults filled in. */
+  readonly settings: TrainingConfig;
   readonly hiddenSize: number;
   readonly layers: number;
   readonly sampleRate: number;

@@ -35,6 +35,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./parity.ts"),
   },
   {
+    name: "corpus",
+    summary: "manifests of corpora; check, fetch, synthesize and change them",
+    load: () => import("./corpus.ts"),
+  },
+  {
     name: "features",
     summary: "acoustic features of recordings as a table: eGeMAPS, pretext labels, clinical, mel, MFCC",
     load: () => import("./features.ts"),

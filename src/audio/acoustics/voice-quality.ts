@@ -29,8 +29,8 @@ const periodsRead = 2;
 const hnrFloor = -100;
 
 /**
- * `f0` in Hz, 0 where unvoiced, one value a frame. Periods are followed from frame
- * to frame: what a frame leaves unread of its last period is read again with the next one.
+ * `f0` in Hz, 0 where unvoiced, one value a frame. Periods are followed from frame to frame: what a frame leaves unread
+ * of its last period is read again with the next one.
  */
 export function voiceQuality(
   samples: Float32Array,

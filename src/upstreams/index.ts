@@ -3,6 +3,7 @@ import { data2vec, parseData2VecConfig } from "./data2vec.ts";
 import { hubert, parseHubertConfig } from "./hubert.ts";
 import type { Upstream } from "./upstream.ts";
 import { parseWav2Vec2Config, wav2vec2 } from "./wav2vec2.ts";
+import { parseWavLMConfig, wavlm } from "./wavlm.ts";
 
 export type { TrainingConfig } from "./config.ts";
 export { extractorFrames } from "./extractor.ts";
@@ -15,6 +16,7 @@ type Read = (json: unknown, where: string) => Upstream;
 const FAMILIES: Readonly<Record<string, Read>> = {
   wav2vec2: (json, where) => wav2vec2(parseWav2Vec2Config(json, where)),
   hubert: (json, where) => hubert(parseHubertConfig(json, where)),
+  wavlm: (json, where) => wavlm(parseWavLMConfig(json, where)),
   "data2vec-audio": (json, where) => data2vec(parseData2VecConfig(json, where)),
 };
 

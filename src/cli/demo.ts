@@ -1,11 +1,12 @@
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
+import type { Utterance } from "../corpus/manifest.ts";
 import { UserError } from "../errors.ts";
 import { Grader, type HeardSymbol } from "../methods/severity/grade.ts";
 import { random } from "../random.ts";
 import { publishRun } from "../report/of-run.ts";
 import type { MetricResult, RunReportInput } from "../report/run-report.ts";
-import { openCorpus } from "../train/data.ts";
+import { openCorpus, PARTS } from "../train/data.ts";
 import { type Recipe, readRecipe } from "../train/recipe.ts";
 import { readRun } from "../train/run-folder.ts";
 import { train } from "../train/trainer.ts";
@@ -98,15 +99,22 @@ interface Graded {
   probabilities: { label: string; value: number }[];
   expected: string[];
   heard: HeardSymbol[];
+  /** The corpus it is from. */
+  parts: NonNullable<RunReportInput["parts"]>;
 }
+
+const partFacts = (name: string, utterances: readonly Utterance[]): Graded["parts"][number] => ({
+  name,
+  utterances: utterances.length,
+  speakers: new Set(utterances.map(({ speaker }) => speaker)).size,
+  seconds: utterances.reduce((sum, { duration = 0 }) => sum + duration, 0),
+});
 
 /** Grades one recording of the test part, drawn by the seed and not chosen for its result. */
 async function gradeOne(folder: string, recipe: Recipe): Promise<Graded> {
-  const { test } = await openCorpus("main", recipe.corpus, {
-    cache: dirname(folder),
-    skipBad: false,
-    log: () => {},
-  });
+  const options = { cache: dirname(folder), skipBad: false, log: () => {} };
+  const corpus = await openCorpus("main", recipe.corpus, options);
+  const { test } = corpus;
   const one = random(recipe.seed, "recording to grade").shuffle(test)[0];
   const grader = await Grader.open(folder);
   try {
@@ -121,6 +129,7 @@ async function gradeOne(folder: string, recipe: Recipe): Promise<Graded> {
       ...classes.severity,
       expected: (one.phones ?? []).map((phone) => (typeof phone === "string" ? phone : phone.phone)),
       heard: heard.phonemes,
+      parts: PARTS.map((name) => partFacts(name, corpus[name])),
     };
   } finally {
     await grader.dispose();
@@ -139,8 +148,12 @@ const reportWith =
     simulated:
       "A speech synthesiser spoke and a program impaired its speech in five grades. The figures say nothing about people.",
     metrics: [...(input.metrics ?? []), ...withinOne(input)],
-    graded: [{ ...graded, heard: spread(graded.heard) }],
+    graded: [{ ...graded, id: `${graded.id}, “${graded.text}”`, heard: spread(graded.heard) }],
     symbols: "phonemes",
+    parts: graded.parts,
+    dataNotes: [
+      "No speaker is in two parts. All speakers read from the same few sentences, so the phoneme error rate is that of known sentences in new voices.",
+    ],
   });
 
 /** How often the grade is at most one off: a confusion of neighbours is the smaller mistake. */

@@ -109,7 +109,9 @@ describe("reading back what was written", () => {
     writeFileSync(join(folder, "model.onnx"), write(outside("data/weights.bin")));
     mkdirSync(join(folder, "data"));
     writeFileSync(join(folder, "data/weights.bin"), dataFile());
-    for (const read of [readOnnx(write(inside())), readOnnxFile(join(folder, "model.onnx"))]) {
+    writeFileSync(join(folder, "whole.onnx"), write(inside()));
+    const files = ["model.onnx", "whole.onnx"].map((name) => readOnnxFile(join(folder, name)));
+    for (const read of [readOnnx(write(inside())), ...files]) {
       expect(read.graph.inputs.map(({ name }) => name)).toEqual(["x"]);
       expect(read.graph.initializers.get("weight")).toEqual({
         type: "f32",

@@ -174,8 +174,8 @@ class Reader {
     if (tensor.dataLocation === 1 || tensor.rawData.length > 0) {
       const bytes = tensor.dataLocation === 1 ? this.outside(tensor, wanted) : tensor.rawData;
       if (bytes.length !== wanted) wrong(bytes.length, "bytes", wanted);
-      // A copy of its own: the bytes may stand anywhere in the file, and typed arrays want aligned places.
-      return { type, shape, data: new array(bytes.slice().buffer) };
+      // A copy of its own (which `slice` of Node's Buffer is not): typed arrays want aligned places.
+      return { type, shape, data: new array(new Uint8Array(bytes).buffer) };
     }
     const values = listed(tensor);
     if (values.length !== count) wrong(values.length, "values", count);

@@ -53,6 +53,22 @@ SETS = {
     "data2vec-odd": "--model data2vec-audio --seed 22 --config conv_pos_kernel_size=8 num_conv_pos_embeddings=3"
     " ctc_loss_reduction=mean conv_bias=true",
     "wavlm-odd": f"--model wavlm --seed 23 --config {STABLE} num_buckets=16 max_bucket_distance=40",
+    # pre-norm without a mask, other activations, one group, an epsilon that shows where it is used
+    "hubert-stable": f"--model hubert --seed 24 --speech --mask no --lengths 12000,9001,4003,16000 --label-lengths 9,7,0,12"
+    f" --config {STABLE} hidden_size=40 num_attention_heads=5 num_hidden_layers=5 hidden_act=gelu_new layer_norm_eps=1e-3"
+    " num_conv_pos_embeddings=31 num_conv_pos_embedding_groups=1 ctc_loss_reduction=mean",
+    # one wide positional convolution, even, many groups; no mask; three convolutions in the extractor
+    "data2vec-one": "--model data2vec-audio --seed 25 --mask no --lengths 5000,4100 --label-lengths 8,3 --config"
+    " conv_pos_kernel_size=14 num_conv_pos_embeddings=1 num_conv_pos_embedding_groups=12 hidden_size=36"
+    " num_attention_heads=2 conv_dim=[16,24,20] conv_kernel=[10,5,3] conv_stride=[5,4,4] num_hidden_layers=1 pad_token_id=13",
+    # bucket bounds at whole numbers, distances beyond the last bucket, one layer
+    "wavlm-far": "--model wavlm --seed 26 --speech --lengths 16000,15999 --label-lengths 12,30 --config num_buckets=16"
+    " max_bucket_distance=16 num_hidden_layers=1 num_attention_heads=3 hidden_size=36 conv_dim=[32,32,24]"
+    " conv_kernel=[10,8,4] conv_stride=[5,8,4]",
+    # group norm with a mask, eight layers, an odd number of buckets, one head, very short utterances
+    "wavlm-mask": "--model wavlm --seed 27 --mask yes --lengths 6400,420,3000 --label-lengths 10,0,5 --config num_buckets=13"
+    " max_bucket_distance=7 num_hidden_layers=8 num_attention_heads=1 hidden_size=24 intermediate_size=50"
+    " num_conv_pos_embedding_groups=3 ctc_loss_reduction=mean",
 }
 
 

@@ -1,10 +1,10 @@
-import * as ops from "../ops/index.ts";
 import { type Params, uniformInit } from "../params/params.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { EncoderConfig, ExtractorConfig } from "./config.ts";
 import { type EncoderParts, encoder } from "./encoder.ts";
 import { extractorFrames, featureExtractor, featureProjection } from "./extractor.ts";
-import type { Upstream, UpstreamInput } from "./upstream.ts";
+import { hide } from "./hide.ts";
+import type { Upstream } from "./upstream.ts";
 
 /** What a family of audio transformers has of its own. */
 export interface Family {
@@ -32,25 +32,11 @@ export function audioTransformer(
     forward(input, p) {
       const features = featureExtractor(input.audio, p.at("feature_extractor"), config);
       const projected = featureProjection(features, p.at("feature_projection"), config, input.training);
-      const hidden = hide(projected, p, input, config);
+      // The vector is part of the checkpoint whenever the configuration masks at all, used in this pass or not.
+      const masks = config.mask_time_prob > 0 || config.mask_feature_prob > 0;
+      const vector = masks ? p.get("masked_spec_embed", [config.hidden_size], uniformInit(1)) : undefined;
+      const hidden = hide(projected, input, vector);
       return encoder(hidden, p.at("encoder"), config, input, parts(p, hidden));
     },
   };
-}
-
-/** SpecAugment: chosen frames become a learned vector, chosen channels zero. */
-function hide(
-  x: Tensor,
-  p: Params,
-  { hideFrames, hideChannels }: UpstreamInput,
-  config: EncoderConfig,
-): Tensor {
-  let out = x;
-  // The vector is part of the checkpoint whenever the configuration masks at all, used in this pass or not.
-  if (config.mask_time_prob > 0 || config.mask_feature_prob > 0) {
-    const vector = p.get("masked_spec_embed", [config.hidden_size], uniformInit(1));
-    if (hideFrames !== undefined)
-      out = ops.where(ops.reshape(hideFrames, [...hideFrames.shape, 1]), vector, out);
-  }
-  return hideChannels === undefined ? out : ops.where(hideChannels, 0, out);
 }

@@ -1,6 +1,8 @@
 import { UserError } from "../errors.ts";
 import { data2vec, parseData2VecConfig } from "./data2vec.ts";
+import { decoar2, parseDecoar2Config } from "./decoar2.ts";
 import { hubert, parseHubertConfig } from "./hubert.ts";
+import { logMel, parseLogMelConfig } from "./log-mel.ts";
 import type { Upstream } from "./upstream.ts";
 import { parseWav2Vec2Config, wav2vec2 } from "./wav2vec2.ts";
 import { parseWavLMConfig, wavlm } from "./wavlm.ts";
@@ -12,12 +14,14 @@ export { parseWav2Vec2Config, type Wav2Vec2Config, wav2vec2 } from "./wav2vec2.t
 
 type Read = (json: unknown, where: string) => Upstream;
 
-/** Families by Hugging Face's `model_type`. */
+/** Families by Hugging Face's `model_type`; "decoar2" and "log-mel" are ours. */
 const FAMILIES: Readonly<Record<string, Read>> = {
   wav2vec2: (json, where) => wav2vec2(parseWav2Vec2Config(json, where)),
   hubert: (json, where) => hubert(parseHubertConfig(json, where)),
   wavlm: (json, where) => wavlm(parseWavLMConfig(json, where)),
   "data2vec-audio": (json, where) => data2vec(parseData2VecConfig(json, where)),
+  decoar2: (json, where) => decoar2(parseDecoar2Config(json, where)),
+  "log-mel": (json, where) => logMel(parseLogMelConfig(json, where)),
 };
 
 /** Makes the upstream that a Hugging Face configuration describes. @throws UserError for a family we do not know. */

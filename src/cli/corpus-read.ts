@@ -1,4 +1,5 @@
-import { resolve } from "node:path";
+import { statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { type Utterance, writeManifest } from "../corpus/manifest.ts";
 import { readers } from "../corpus/readers/index.ts";
@@ -33,7 +34,11 @@ export function readerCommands(): Command[] {
     return command.action(async (folder: string, options: Options & ReaderOptions) => {
       const own = Object.keys(reader.options).filter((option) => options[option] !== undefined);
       const chosen = Object.fromEntries(own.map((option) => [option, options[option]]));
-      const { result, text } = await readInto(name, folder, options, chosen);
+      // A table may be named itself; its sound files are then relative to its folder.
+      const isTable = "table" in reader.options && statSync(folder, { throwIfNoEntry: false })?.isFile();
+      const { result, text } = isTable
+        ? await readInto(name, dirname(folder), options, { ...chosen, table: resolve(folder) })
+        : await readInto(name, folder, options, chosen);
       printResult(options, result, text);
     });
   });
@@ -47,13 +52,14 @@ async function readInto(name: string, folder: string, options: Options, chosen: 
   };
   const onMissing = ({ id, audio }: Utterance) => skip(id, `${id}: there is no sound file ${audio}`);
   // Sound files are stored relative to the manifest, which needs them to be absolute first.
-  let utterances = await readCorpus(
+  const read = await readCorpus(
     name,
     readers,
     resolve(folder),
     chosen,
     options.skipBad ? onMissing : undefined,
   );
+  let utterances = read.map((utterance) => ({ ...utterance, audio: resolve(utterance.audio) }));
   if (options.durations) utterances = await timed(utterances, options.skipBad ? skip : undefined);
   writeManifest(options.out, utterances);
   const { hours, speakers, splits } = corpusStats(utterances);
@@ -88,7 +94,8 @@ export async function timed(
         onBad(utterance.id, error.message);
       }
       probed ||= utterance.duration === undefined;
-      if (++done < utterances.length || probed) bar.update(done);
+      done++;
+      if (probed) bar.update(done);
     }
   } finally {
     bar.end();

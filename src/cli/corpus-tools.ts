@@ -232,7 +232,7 @@ function byteProgress() {
         current = part;
         told = 0;
         bar =
-          total === undefined
+          total === undefined || total < 1e6
             ? undefined
             : progress({ label: `fetching ${part}, MB:`, total: Math.floor(total / 1e6) });
       }

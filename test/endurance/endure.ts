@@ -64,5 +64,26 @@ async function sessions() {
   return { early, late: memory(), loss: [] };
 }
 
-const tasks: Record<string, () => Promise<object>> = { steps, lengths, sessions };
+/** The most memory that a step over 1,000 frames ever takes, as it is and with its layers recomputed. */
+async function peak(recomputed: boolean) {
+  const deep = tinyModel({ layers: 6, hidden: 32 });
+  const store = tinyStore(deep);
+  const early = memory();
+  const program = await compileTraining(deep.table, deep.traced, {
+    trained: () => true,
+    threads: 1,
+    ...(recomputed ? { recompute: ({ name }) => name.startsWith("encoder.layers.") } : {}),
+  });
+  await program.run({ ...store.values, ...tinyBatch(deep, 20_000) }, gradientsInto(store));
+  await program.dispose();
+  return { early, late: process.resourceUsage().maxRSS / 1e3, loss: [] };
+}
+
+const tasks: Record<string, () => Promise<object>> = {
+  steps,
+  lengths,
+  sessions,
+  kept: () => peak(false),
+  recomputed: () => peak(true),
+};
 console.log(JSON.stringify(await tasks[process.argv[2]]()));

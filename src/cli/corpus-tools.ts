@@ -3,8 +3,10 @@ import { basename, join } from "node:path";
 import type { Command } from "commander";
 import { type CorpusFault, corpusCheck } from "../corpus/check.ts";
 import { fetchCorpus } from "../corpus/fetch.ts";
+import { readAlignment } from "../corpus/formats/text-grid.ts";
 import { readManifest, type Utterance, writeManifest } from "../corpus/manifest.ts";
 import { readers } from "../corpus/readers/index.ts";
+import { filesBelow, stem } from "../corpus/readers/reader.ts";
 import { type CorpusStats, corpusStats } from "../corpus/stats.ts";
 import { frequentWords, sampleHours } from "../corpus/subsets.ts";
 import { synthesizeCorpus } from "../corpus/synthetic-corpus.ts";
@@ -274,6 +276,41 @@ export function sampleCommand(): Command {
         );
       },
     );
+}
+
+/** Words and phones with times, from Praat TextGrids. */
+export function alignmentsCommand(): Command {
+  return newCommand(
+    "alignments",
+    "Adds words and phones with times to a manifest, from the Montreal Forced Aligner's TextGrids: ID.TextGrid or the sound file's name, anywhere below a folder. Utterances without one are left as they are.",
+    ["corpus alignments librispeech.jsonl LibriSpeech-alignments --out aligned.jsonl"],
+  )
+    .summary("add words and phones with times from TextGrids")
+    .argument("<manifest>", "a manifest, or a folder with manifest.jsonl in it")
+    .argument("<folder>", "the folder of the TextGrids")
+    .requiredOption("--out <manifest>", "the manifest to write")
+    .action((path: string, folder: string, options: Json & { out: string }) => {
+      const grids = new Map(
+        filesBelow(folder, ".textgrid").map((file) => [stem(file), join(folder, file)] as const),
+      );
+      if (grids.size === 0) throw new UserError(`${folder}: no TextGrid files there`);
+      let aligned = 0;
+      const utterances = readManifest(path).map((utterance): Utterance => {
+        const grid = grids.get(utterance.id) ?? grids.get(stem(utterance.audio));
+        if (grid === undefined) return utterance;
+        aligned++;
+        return { ...utterance, ...readAlignment(grid) };
+      });
+      const { out } = options;
+      if (aligned === 0)
+        throw new UserError(`${folder}: none of its TextGrids has the name of an utterance of ${path}`);
+      writeManifest(out, utterances);
+      printResult(
+        options,
+        { out, aligned, utterances: utterances.length },
+        `${out}: ${aligned} of ${utterances.length} utterances aligned`,
+      );
+    });
 }
 
 /** Words as classes. */

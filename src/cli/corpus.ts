@@ -5,6 +5,7 @@ import { newCommand } from "./command.ts";
 import { degradeCommand, simulateCommand } from "./corpus-degrade.ts";
 import { readerCommands } from "./corpus-read.ts";
 import {
+  alignmentsCommand,
   checkCommand,
   fetchCommand,
   sampleCommand,
@@ -20,6 +21,7 @@ export function command(): Command {
     fetchCommand(),
     synthCommand(),
     sampleCommand(),
+    alignmentsCommand(),
     wordsCommand(),
     degradeCommand(),
     simulateCommand(),

@@ -228,6 +228,29 @@ describe("voxsmith corpus", () => {
     expect(none.said).toEqual([expect.stringMatching(/no word with times occurs 300 times/)]);
   });
 
+  it("alignments gives an utterance the words and phones of its TextGrid", async () => {
+    const tier = (name: string, label: string) =>
+      `"IntervalTier"\n"${name}"\n0\n0.8\n1\n0.1\n0.7\n"${label}"\n`;
+    mkdirSync(at("grids"));
+    writeFileSync(
+      at("grids", "v2.TextGrid"),
+      `File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n0.8\n<exists>\n2\n${tier("words", "oh")}${tier("phones", "OW1")}`,
+    );
+    const { status, stdout } = await run(
+      "alignments",
+      "good.jsonl",
+      "grids",
+      "--out",
+      "aligned.jsonl",
+      "--json",
+    );
+    expect([status, JSON.parse(stdout)]).toEqual([0, { out: "aligned.jsonl", aligned: 1, utterances: 2 }]);
+    const [a, b] = lines("aligned.jsonl");
+    expect(a.words[1]).toBe("there");
+    expect(b.words).toEqual([{ word: "oh", start: 0.1, end: 0.7 }]);
+    expect(b.phones).toEqual([{ phone: "OW1", start: 0.1, end: 0.7 }]);
+  });
+
   it("degrade moves times along and repeats itself from its seed", async () => {
     const args = ["--speed", "1.25", "--noise", "10", "--codec", "8bits"];
     const [first, second] = await Promise.all([

@@ -1,0 +1,97 @@
+import { parseArgs } from "node:util";
+import * as ops from "../src/ops/index.ts";
+import { ParameterTable } from "../src/params/params.ts";
+import { random } from "../src/random.ts";
+import { compile } from "../src/runtime/cpu.ts";
+import { f32, i32 } from "../src/runtime/program.ts";
+import { symbol } from "../src/tensor/dims.ts";
+import { evaluationGraph } from "../src/train/program.ts";
+import { ParameterStore } from "../src/train/store.ts";
+import { upstreamOf } from "../src/upstreams/index.ts";
+
+const USAGE = `node --import tsx bench/upstreams.ts NAME [--batch 1] [--seconds 5] [--threads 2] [--json]
+
+The forward pass of a released model at its real size with random weights: time, memory, and whether all is finite.
+One model a process, so that the peak is its own.`;
+
+const STABLE = { feat_extract_norm: "layer", do_stable_layer_norm: true, conv_bias: true };
+const sized = (hidden_size: number, num_hidden_layers: number) => ({
+  ...{ hidden_size, num_hidden_layers, num_attention_heads: 16, intermediate_size: 4 * hidden_size },
+});
+const LAYOUTS: Record<string, Record<string, unknown>> = {
+  "wav2vec2-base": { model_type: "wav2vec2" },
+  "xls-r-300m": { model_type: "wav2vec2", ...STABLE, ...sized(1024, 24) },
+  "xls-r-1b": { model_type: "wav2vec2", ...STABLE, ...sized(1280, 48) },
+  "hubert-base": { model_type: "hubert" },
+  "hubert-large": { model_type: "hubert", ...STABLE, ...sized(1024, 24) },
+  "hubert-xlarge": { model_type: "hubert", ...STABLE, ...sized(1280, 48) },
+  "wavlm-base": { model_type: "wavlm" },
+  "wavlm-large": { model_type: "wavlm", ...STABLE, ...sized(1024, 24), conv_bias: false },
+  "data2vec-base": { model_type: "data2vec-audio" },
+  "data2vec-large": { model_type: "data2vec-audio", ...sized(1024, 24) },
+  decoar2: { model_type: "decoar2" },
+  "log-mel": { model_type: "log-mel" },
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    batch: { type: "string", default: "1" },
+    seconds: { type: "string", default: "5" },
+    threads: { type: "string", default: "2" },
+    json: { type: "boolean", default: false },
+  },
+});
+const [name = ""] = positionals;
+if (!Object.hasOwn(LAYOUTS, name)) {
+  console.error(`${USAGE}\n\nNAME is one of ${Object.keys(LAYOUTS).join(", ")}`);
+  process.exit(2);
+}
+const batch = Number(values.batch);
+const samples = 16_000 * Number(values.seconds);
+
+const began = performance.now();
+const upstream = upstreamOf(LAYOUTS[name], name);
+const table = new ParameterTable();
+const audio = ops.input("audio", [symbol("batch"), symbol("samples")]);
+const frames = ops.input("frames", [symbol("batch")], "i32");
+const { last } = upstream.forward({ audio, frames }, table.at(upstream.prefix));
+const program = await compile(evaluationGraph(table, { last }, [audio, frames]), {
+  threads: Number(values.threads),
+});
+const builtMs = performance.now() - began;
+const store = new ParameterStore(table.specs, () => false);
+store.initialise(1);
+const rng = random(1, "audio");
+const feeds = {
+  ...store.values,
+  audio: f32(
+    [batch, samples],
+    Float32Array.from({ length: batch * samples }, () => rng.normal()),
+  ),
+  frames: i32([batch], new Int32Array(batch).fill(upstream.frames(samples) as number)),
+};
+const times: number[] = [];
+let finite = true;
+for (let round = 0; round < 3; round++) {
+  const start = performance.now();
+  const { last: out } = await program.run(feeds);
+  times.push(performance.now() - start);
+  finite &&= (out.data as Float32Array).every((x) => Number.isFinite(x));
+}
+await program.dispose();
+const row = {
+  name,
+  parameters: store.weights.length,
+  weightsMB: Math.round((store.weights.length * 4) / 1e6),
+  builtMs: Math.round(builtMs),
+  forwardMs: Math.round(Math.min(...times)),
+  peakMB: Math.round(process.resourceUsage().maxRSS / 1024),
+  finite,
+};
+console.log(
+  values.json
+    ? JSON.stringify(row)
+    : `${name} | ${(row.parameters / 1e6).toFixed(1)} M parameters, ${row.weightsMB} MB | built in ${row.builtMs} ms | ${batch} x ${values.seconds} s in ${row.forwardMs} ms | peak ${row.peakMB} MB | ${finite ? "all finite" : "NOT FINITE"}`,
+);
+if (!finite) process.exitCode = 1;

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
 import { random } from "../random.ts";
 import { type Utterance, writeManifest } from "./manifest.ts";
@@ -79,9 +79,10 @@ const variants = {
  */
 export async function synthesizeCorpus(
   options: SyntheticCorpusOptions,
-  folder: string,
+  into: string,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<Utterance[]> {
+  const folder = resolve(into);
   const { speakers: count = 20, utterances: each = 12, voice = "en-us", seed = 1 } = options;
   const { sampleRate = 16000, graded = false } = options;
   for (const [name, value] of Object.entries({ speakers: count, utterances: each })) {

@@ -57,11 +57,13 @@ function reduction(definition: {
   vjp: Vjp<ReduceAttrs>;
   reference: (x: NdArray, attrs: ReduceAttrs) => NdArray;
   emit: "ReduceSum" | "ReduceMean" | "ReduceMax";
+  samples?: readonly Sample<ReduceAttrs>[];
 }): OpFunction<ReduceAttrs> {
   const samples: Sample<ReduceAttrs>[] = [
     { inputs: [{ shape: [2, 3, 4] }], attrs: { axes: [1], keep: false } },
     { inputs: [{ shape: [2, 3, 4] }], attrs: { axes: [0, 2], keep: true } },
     { inputs: [{ shape: [2, 3] }], attrs: { axes: [0, 1], keep: false } },
+    ...(definition.samples ?? []),
   ];
   return defineOp<ReduceAttrs>({
     name: definition.name,
@@ -113,6 +115,13 @@ const reduceMaxOp = reduction({
     },
   ],
   reference: (x, { axes, keep }) => fold(x, axes, keep, Number.NEGATIVE_INFINITY, Math.max),
+  samples: [
+    {
+      inputs: [{ shape: [2, 3], values: [1, 1, 0.5, -1, 2, 2] }],
+      attrs: { axes: [1], keep: false },
+      why: "ties: central differences give the mean of both slopes, which is what sharing gives",
+    },
+  ],
 });
 
 const sizeTensorOp = defineOp<{ size: Dim }>({

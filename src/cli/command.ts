@@ -14,15 +14,21 @@ export function printResult(options: { json?: boolean }, value: unknown, text: s
   process.stdout.write(options.json ? `${JSON.stringify(value, null, 2)}\n` : `${text}\n`);
 }
 
+/** Signals this close together are one: supervisors such as `timeout` signal a process and then its whole group. */
+const ONE_SIGNAL_MS = 1000;
+
 /**
- * A signal that the first Ctrl-C (or SIGTERM) raises, for work that saves and stops by itself; the second one ends
- * the process. `dispose` puts the default behaviour back.
+ * A signal that the first Ctrl-C (or SIGTERM) raises, for work that saves and stops by itself; a later one ends the
+ * process. `dispose` puts the default behaviour back.
  */
 export function interruptSignal(say: string): { signal: AbortSignal; dispose(): void } {
   const controller = new AbortController();
+  let first = 0;
   const onSignal = (signal: NodeJS.Signals) => {
+    if (controller.signal.aborted && performance.now() - first < ONE_SIGNAL_MS) return;
     if (controller.signal.aborted) process.exit(signal === "SIGINT" ? 130 : 143);
     process.stderr.write(`\n${say}\n`);
+    first = performance.now();
     controller.abort();
   };
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);

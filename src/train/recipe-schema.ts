@@ -201,7 +201,7 @@ export const recipeSchema = z
             z.int().min(0),
             "Updates between checkpoints; 0 leaves it to the minutes alone.",
           ).default(0),
-          everyMinutes: key(nonNegative, "Minutes between checkpoints; 0 leaves it to the steps.").default(5),
+          everyMinutes: key(nonNegative, "Minutes between checkpoints; 0 leaves it to the steps.").default(1),
           keep: key(count, "How many of the newest stay.").default(2),
         })
         .prefault({}),

@@ -46,5 +46,12 @@ export function whole(text: string): number {
   return value;
 }
 
+/** Parser of an option that is a number of hours. */
+export function hours(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError("It must be a number of hours above 0.");
+  return value;
+}
+
 /** Parser of an option that may be repeated. */
 export const collect = (value: string, previous: string[]): string[] => [...previous, value];

@@ -45,6 +45,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./features.ts"),
   },
   {
+    name: "results",
+    summary: "run the miniature replication of a paper and write down what held",
+    load: () => import("./results.ts"),
+  },
+  {
     name: "doctor",
     summary: "say what runs on this machine, what is missing and how to get it",
     load: () => import("./doctor.ts"),

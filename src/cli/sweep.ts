@@ -1,10 +1,10 @@
 import { join } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { RunError } from "../errors.ts";
 import { planSweep, type RunCell, runSweep } from "../train/sweep.ts";
 import { csvTable, markdownTable, sweepTable } from "../train/sweep-table.ts";
 import { writeAtomically } from "../weights/file.ts";
-import { collect, interruptSignal, newCommand, printResult, whole } from "./command.ts";
+import { collect, hours, interruptSignal, newCommand, printResult, whole } from "./command.ts";
 
 interface Options {
   json?: boolean;
@@ -61,12 +61,6 @@ export function sweepCommand(runCell: (data: string | undefined) => RunCell): Co
       if (![...outcome.results.values()].some((each) => each.status === "finished"))
         throw new RunError("no run finished; the table says why");
     });
-}
-
-function hours(text: string): number {
-  const value = Number(text);
-  if (!(value > 0)) throw new InvalidArgumentError("It must be a number of hours above 0.");
-  return value;
 }
 
 function write(path: string, text: string): void {

@@ -1,3 +1,5 @@
+import { copyFileSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { writeAtomically } from "../weights/file.ts";
 import { logMelRidge } from "./baseline.ts";
 import type { Part, Stream } from "./data.ts";
@@ -41,6 +43,13 @@ export async function finishRun(
   writePredictions(run.file("predictions.jsonl"), streams, predictions);
   Object.assign(metrics, await baseline(prepared, log));
   return metrics;
+}
+
+/** The model as the last update left it, in a folder that reads like a run's own. */
+export function exportLast(folder: string, recipe: string, { task, store, streams }: Prepared): void {
+  mkdirSync(folder, { recursive: true });
+  exportModel(folder, task, store, streams[0]);
+  copyFileSync(recipe, join(folder, "recipe.yaml"));
 }
 
 export function metricsLine({ metrics, predictions }: Evaluation): string {

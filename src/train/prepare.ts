@@ -2,6 +2,7 @@ import { UserError } from "../errors.ts";
 import type { Schedule } from "../nn/schedules.ts";
 import { schedule } from "../nn/schedules.ts";
 import { type DataOptions, openCorpus, openStream, type Part, type Stream } from "./data.ts";
+import { declaredTarget } from "./declared-targets.ts";
 import { type Training, trainingOf } from "./groups.ts";
 import { loadUpstream, modelOf } from "./model.ts";
 import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
@@ -68,7 +69,9 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
       for (const [objective, o] of own)
         targets.set(
           objective,
-          options.targets?.get(objective) ?? targetOf(o, targetSource(corpus.train, o, options)),
+          options.targets?.get(objective) ??
+            declaredTarget(o, spec.corpus) ??
+            targetOf(o, targetSource(corpus.train, o, options)),
         );
       const asked = own.map(([objective, o]) => ({
         name: objective,

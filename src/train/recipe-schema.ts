@@ -203,6 +203,10 @@ export const recipeSchema = z
           ).default(0),
           everyMinutes: key(nonNegative, "Minutes between checkpoints; 0 leaves it to the steps.").default(1),
           keep: key(count, "How many of the newest stay.").default(2),
+          last: key(
+            z.boolean(),
+            "Also export the model of the last step, into the folder `last`; the run's own model is that of the best evaluation.",
+          ).default(false),
         })
         .prefault({}),
       "What a killed run resumes from; one is also written on Ctrl-C.",

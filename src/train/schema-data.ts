@@ -99,6 +99,14 @@ export const corpus = z
     ).default(true),
     minSeconds: key(nonNegative, "Shorter training utterances are left out and listed.").default(0.1),
     maxSeconds: key(positive, "Longer training utterances are left out and listed.").default(30),
+    classes: key(
+      z.record(z.string(), z.array(z.string()).min(2)),
+      'The values that a label may have, in order: `{severity: ["0", "1", "2"]}`. Any other is refused, and a class stays one where the training part lacks it. By default those of the training part.',
+    ).optional(),
+    symbols: key(
+      z.array(z.string().min(1)).min(1),
+      "The phones (or tokens) that there are; by default those of the training part, so that one which only other parts have is refused.",
+    ).optional(),
     split: key(
       chosen("by", "field", split).prefault({}),
       "How utterances are divided: by the manifest's `split` field, by lists of speakers, into speaker-independent folds, or at random.",

@@ -108,6 +108,8 @@ export interface SweepOptions {
   budget?: number;
   /** Runs cells again that failed in an earlier call. */
   retryFailed?: boolean;
+  /** Cells at the same time (default 1); `runCell` must then not block this process. */
+  jobs?: number;
   /** Identifies what the results depend on besides the recipes (the data folder): results of another are refused. */
   data?: string;
   signal?: AbortSignal;
@@ -142,23 +144,33 @@ export async function runSweep(plan: SweepPlan, options: SweepOptions): Promise<
     const estimate = (cell: Cell) => mean(measured(results)) ?? options.estimateCell?.(cell.recipe);
     describe(plan, results, todo, estimate, options);
 
-    for (const [i, cell] of todo.entries()) {
-      const expected = estimate(cell) ?? 0;
-      const left = (options.budget ?? Number.POSITIVE_INFINITY) - (now() - began);
-      if (expected > left || left <= 0) {
+    let next = 0;
+    const worker = async () => {
+      while (next < todo.length && !signal.aborted) {
+        const i = next;
+        const cell = todo[i];
+        const expected = estimate(cell) ?? 0;
+        const left = (options.budget ?? Number.POSITIVE_INFINITY) - (now() - began);
+        if (expected > left || left <= 0) {
+          if (next < todo.length)
+            log(
+              `budget: ${duration(Math.max(0, left))} left, and a cell takes about ${duration(expected)}; stopping here`,
+            );
+          next = todo.length;
+          return;
+        }
+        next++;
+        log(`cell ${i + 1}/${todo.length}: ${cell.name}`);
+        const result = await runOne(cell, folder, options, now);
+        if (signal.aborted && result.status === "failed") return;
+        writeJson(resultPath(folder, cell), { recipe: fingerprint(cell.recipe, options.data), ...result });
+        results.set(cell, result);
         log(
-          `budget: ${duration(Math.max(0, left))} left, and a cell takes about ${duration(expected)}; stopping here`,
+          `  ${cell.name}: ${result.status} in ${duration(result.seconds)}${result.error ? `: ${result.error}` : ""}`,
         );
-        break;
       }
-      if (signal.aborted) break;
-      log(`cell ${i + 1}/${todo.length}: ${cell.name}`);
-      const result = await runOne(cell, folder, options, now);
-      if (signal.aborted && result.status === "failed") break;
-      writeJson(resultPath(folder, cell), { recipe: fingerprint(cell.recipe, options.data), ...result });
-      results.set(cell, result);
-      log(`  ${result.status} in ${duration(result.seconds)}${result.error ? `: ${result.error}` : ""}`);
-    }
+    };
+    await Promise.all(Array.from({ length: options.jobs ?? 1 }, worker));
     return { results, left: plan.cells.filter((cell) => !results.has(cell)) };
   } finally {
     release();
@@ -187,7 +199,7 @@ function describe(
   results: Map<Cell, CellResult>,
   todo: Cell[],
   estimate: (cell: Cell) => number | undefined,
-  { log, budget, folder }: SweepOptions,
+  { log, budget, folder, jobs = 1 }: SweepOptions,
 ): void {
   const settings = plan.cells.length / plan.seeds;
   log(
@@ -200,7 +212,7 @@ function describe(
     );
   const seconds = todo.map(estimate);
   const known = seconds.filter((each) => each !== undefined);
-  const total = known.reduce((a, b) => a + b, 0);
+  const total = known.reduce((a, b) => a + b, 0) / jobs;
   const estimated =
     known.length === todo.length ? `about ${duration(total)}` : "unknown until the first cell has run";
   log(

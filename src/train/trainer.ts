@@ -4,7 +4,7 @@ import { RunError, UserError } from "../errors.ts";
 import { newBob, newBobStart } from "../nn/schedules.ts";
 import { type DataOptions, hashOf, PARTS } from "./data.ts";
 import { type Evaluation, Evaluator } from "./evaluation.ts";
-import { finishRun } from "./finish.ts";
+import { exportLast, finishRun } from "./finish.ts";
 import { checkBlank, checkBuffer, checkFinite, type Slot } from "./guard.ts";
 import { openLog, type RunLog } from "./log.ts";
 import { Optimiser } from "./optimiser.ts";
@@ -121,6 +121,8 @@ class Trainer {
         this.folder.update({ status: "interrupted" });
         return { status: "interrupted", folder: this.folder.path, step: this.state.step, metrics: {} };
       }
+      if (recipe.checkpoint.last)
+        exportLast(this.folder.file("last"), this.folder.file("recipe.yaml"), this.prepared);
       if (this.state.best !== null) this.states.loadBest(this.state.best.step, buffers.weights);
       const metrics = await finishRun(this.prepared, evaluator, this.folder, this.options.log);
       await this.options.publish?.(this.folder.path, metrics);

@@ -5,6 +5,7 @@ import { logMelRidge } from "./baseline.ts";
 import type { Part, Stream } from "./data.ts";
 import type { Evaluation, Evaluator, Prediction } from "./evaluation.ts";
 import { exportModel } from "./export.ts";
+import { LINEAGE_FILE } from "./lineage.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunFolder } from "./run-folder.ts";
 import type { Answer } from "./scores.ts";
@@ -46,10 +47,11 @@ export async function finishRun(
 }
 
 /** The model as the last update left it, in a folder that reads like a run's own. */
-export function exportLast(folder: string, recipe: string, { task, store, streams }: Prepared): void {
+export function exportLast(run: RunFolder, { task, store, streams }: Prepared): void {
+  const folder = run.file("last");
   mkdirSync(folder, { recursive: true });
   exportModel(folder, task, store, streams[0]);
-  copyFileSync(recipe, join(folder, "recipe.yaml"));
+  for (const name of ["recipe.yaml", LINEAGE_FILE]) copyFileSync(run.file(name), join(folder, name));
 }
 
 export function metricsLine({ metrics, predictions }: Evaluation): string {

@@ -6,6 +6,7 @@ import { type DataOptions, hashOf, PARTS } from "./data.ts";
 import { type Evaluation, Evaluator } from "./evaluation.ts";
 import { exportLast, finishRun } from "./finish.ts";
 import { checkBlank, checkBuffer, checkFinite, type Slot } from "./guard.ts";
+import { recordLineage } from "./lineage-of-run.ts";
 import { openLog, type RunLog } from "./log.ts";
 import { Optimiser } from "./optimiser.ts";
 import { closeStreams, type Prepared, prepare } from "./prepare.ts";
@@ -51,6 +52,7 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
           `${options.out}: holds an unfinished run on other data; choose another --out, or --overwrite to replace it`,
         );
       run.update({ data: { hash, utterances: utteranceCounts(prepared) } });
+      recordLineage(run, prepared);
       return await new Trainer(prepared, run, options).run();
     } catch (error) {
       if (error instanceof RunError) run.update({ status: "failed", error: error.message });
@@ -121,8 +123,7 @@ class Trainer {
         this.folder.update({ status: "interrupted" });
         return { status: "interrupted", folder: this.folder.path, step: this.state.step, metrics: {} };
       }
-      if (recipe.checkpoint.last)
-        exportLast(this.folder.file("last"), this.folder.file("recipe.yaml"), this.prepared);
+      if (recipe.checkpoint.last) exportLast(this.folder, this.prepared);
       if (this.state.best !== null) this.states.loadBest(this.state.best.step, buffers.weights);
       const metrics = await finishRun(this.prepared, evaluator, this.folder, this.options.log);
       await this.options.publish?.(this.folder.path, metrics);

@@ -37,7 +37,14 @@ describe("a training run", () => {
     expect(metrics["baseline.test.word.accuracy"]).toBeGreaterThan(0.5);
     expect(readdirSync(folder).sort()).toEqual(
       [
-        ...["checkpoints", "config.json", "heads.safetensors", "log.jsonl", "model.safetensors"],
+        ...[
+          "checkpoints",
+          "config.json",
+          "heads.safetensors",
+          "lineage.json",
+          "log.jsonl",
+          "model.safetensors",
+        ],
         ...["predictions.jsonl", "preprocessor_config.json", "recipe.yaml", "run.json", "targets.json"],
         ...["tokenizer_config.json", "vocab.json"],
       ].sort(),

@@ -1,14 +1,12 @@
-import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { type DataOptions, PARTS, type Part } from "./data.ts";
 import { Evaluator, type Prediction } from "./evaluation.ts";
 import { importModel } from "./export.ts";
+import { readTargets, selfContainedRecipe } from "./open-model.ts";
 import { closeStreams, load } from "./prepare.ts";
-import { readRecipe } from "./recipe.ts";
 import { readRun } from "./run-folder.ts";
-import { type Target, targetFromJson } from "./targets.ts";
 
 export interface RunEvaluation {
   readonly run: string;
@@ -32,7 +30,7 @@ export async function evaluateRun(
     throw new UserError(
       `${folder}: holds a run that is ${info.status}, not finished; finish it with \`voxsmith train\``,
     );
-  const recipe = readRecipe(join(folder, "recipe.yaml"));
+  const recipe = selfContainedRecipe(folder);
   const loaded = await load(recipe, {
     ...options,
     cache: join(folder, ".."),
@@ -56,18 +54,6 @@ export async function evaluateRun(
     }
   } finally {
     await closeStreams(loaded.streams);
-  }
-}
-
-/** What the heads of a finished run's model mean, by objective. @throws UserError naming the file */
-export function readTargets(folder: string): Map<string, Target> {
-  const path = join(folder, "targets.json");
-  if (!existsSync(path)) throw new UserError(`${path}: does not exist`);
-  try {
-    const json: Record<string, Parameters<typeof targetFromJson>[0]> = JSON.parse(readFileSync(path, "utf8"));
-    return new Map(Object.entries(json).map(([name, target]) => [name, targetFromJson(target)]));
-  } catch (error) {
-    throw new UserError(`${path}: is not JSON: ${(error as Error).message}`);
   }
 }
 

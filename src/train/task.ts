@@ -87,7 +87,10 @@ export function traceTraining(task: Task, objectives: readonly TaskObjective[]):
   };
 }
 
-/** The evaluation pass: per objective `losses.NAME` [batch] and `scores.NAME`; nothing random. */
+/**
+ * The evaluation pass: per objective `losses.NAME` [batch] and `scores.NAME`; nothing random. `hidden` are the upstream's
+ * hidden states, for whoever wants them as outputs too.
+ */
 export function traceEvaluation(task: Task, objectives: readonly TaskObjective[], withLosses = true) {
   const table = new ParameterTable();
   const inputs: Tensor[] = [];
@@ -96,7 +99,7 @@ export function traceEvaluation(task: Task, objectives: readonly TaskObjective[]
     return tensor;
   };
   const { audio, frames } = audioInputs(declare);
-  const { features, valid } = hear(task, table, { audio, frames });
+  const { features, valid, hidden } = hear(task, table, { audio, frames });
   const outputs: Record<string, Tensor> = {};
   for (const o of objectives) {
     const scores = scoresOf(o, features, valid, table);
@@ -105,7 +108,7 @@ export function traceEvaluation(task: Task, objectives: readonly TaskObjective[]
     const labels = labelInputs(o, audio.shape[0], declare);
     outputs[`losses.${o.name}`] = lossEach(o, scores, { frames, valid, ...labels });
   }
-  return { table, outputs, inputs };
+  return { table, outputs, inputs, hidden };
 }
 
 type Declare = (tensor: Tensor) => Tensor;
@@ -125,7 +128,11 @@ interface Hearing {
 }
 
 /** The upstream's features as the heads read them. */
-function hear(task: Task, table: ParameterTable, input: Hearing): { features: Tensor; valid: Tensor } {
+function hear(
+  task: Task,
+  table: ParameterTable,
+  input: Hearing,
+): { features: Tensor; valid: Tensor; hidden: readonly Tensor[] } {
   const { upstream, masked } = task.model;
   const { frames, declare, ...rest } = input;
   const { last, hidden } = upstream.forward(
@@ -133,7 +140,7 @@ function hear(task: Task, table: ParameterTable, input: Hearing): { features: Te
     table.at(upstream.prefix),
   );
   const features = task.layers === "weighted" ? weightedLayers(hidden, table) : last;
-  return { features, valid: validFrames(frames, last.shape[1]) };
+  return { features, valid: validFrames(frames, last.shape[1]), hidden };
 }
 
 /** What SpecAugment hides while training. */

@@ -1,20 +1,6 @@
-import { readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
-import { join } from "node:path";
-import { readAudio } from "../../audio/file.ts";
-import { normalizeSamples } from "../../corpus/load-audio.ts";
 import { type CtcSpan, greedyDecode } from "../../decode/ctc.ts";
-import { UserError } from "../../errors.ts";
-import { compile } from "../../runtime/cpu.ts";
-import { f32, i32, type Program, type Value } from "../../runtime/program.ts";
-import { readTargets } from "../../train/evaluate-run.ts";
-import { importModel } from "../../train/export.ts";
-import { modelOf } from "../../train/model.ts";
-import { parametersOf } from "../../train/prepare.ts";
-import { evaluationGraph } from "../../train/program.ts";
-import { type Recipe, readRecipe } from "../../train/recipe.ts";
-import type { ParameterStore } from "../../train/store.ts";
-import { everCounts, namePaths, type Task, type TaskObjective, traceEvaluation } from "../../train/task.ts";
+import type { Value } from "../../runtime/program.ts";
+import { Inference } from "../../use/inference.ts";
 
 /** A symbol that a CTC head heard. */
 export interface HeardSymbol {
@@ -38,73 +24,37 @@ export interface Grade {
 
 /** A trained run's model, ready to grade recordings of any length. Dispose it when done. */
 export class Grader {
-  /** Hz of the samples that `grade` takes. */
-  readonly sampleRate: number;
-  private readonly task: Task;
-  private readonly store: ParameterStore;
-  private readonly program: Program;
-  private readonly normalize: boolean;
+  private readonly inference: Inference;
 
-  private constructor(recipe: Recipe, task: Task, store: ParameterStore, program: Program) {
-    this.sampleRate = recipe.corpus.sampleRate;
-    this.normalize = recipe.corpus.normalize;
-    this.task = task;
-    this.store = store;
-    this.program = program;
+  private constructor(inference: Inference) {
+    this.inference = inference;
   }
 
   /**
-   * Loads the model of a run folder; neither its corpus nor its pre-trained upstream is needed.
+   * Loads a model; of a run neither its corpus nor its pre-trained upstream is needed.
    * @throws UserError where the folder lacks a file or one does not fit
    */
   static async open(folder: string, options: { threads?: number } = {}): Promise<Grader> {
-    const recipe = readRecipe(join(folder, "recipe.yaml"));
-    const targets = readTargets(folder);
-    // The exported configuration stands for wherever the upstream came from.
-    const model = modelOf({
-      ...recipe,
-      upstream: { ...recipe.upstream, model: undefined, config: configOf(folder) },
-    });
-    const active = Object.entries(recipe.objectives).filter(([, o]) => everCounts(o));
-    const paths = namePaths(active);
-    const objectives = active.map(([name, spec]): TaskObjective => {
-      const target = targets.get(name);
-      if (target === undefined) throw new UserError(`${join(folder, "targets.json")}: has no "${name}"`);
-      return { name, spec, target, path: paths.get(name)! };
-    });
-    const task: Task = { model, layers: recipe.upstream.layers, objectives };
-    const { store } = parametersOf(recipe, task, false);
-    importModel(folder, task, store);
-    const { table, outputs, inputs } = traceEvaluation(task, objectives, false);
-    const threads = options.threads ?? (recipe.threads || availableParallelism());
-    const program = await compile(evaluationGraph(table, outputs, inputs), { threads });
-    return new Grader(recipe, task, store, program);
+    return new Grader(await Inference.open(folder, options));
+  }
+
+  /** Hz of the samples that `grade` takes. */
+  get sampleRate(): number {
+    return this.inference.sampleRate;
   }
 
   /** Reads, resamples and grades a file. @throws UserError that names the file */
   async gradeFile(path: string): Promise<Grade & { samples: Float32Array }> {
-    const { samples } = await readAudio(path, { sampleRate: this.sampleRate });
-    if (this.frames(samples) < 1)
-      throw new UserError(
-        `${path}: ${(samples.length / this.sampleRate).toFixed(3)} s is too short for a single frame of the model`,
-      );
+    const samples = await this.inference.read(path);
     return { ...(await this.grade(samples)), samples };
   }
 
   /** Grades a mono recording at the model's own rate [samples], full scale 1. */
   async grade(samples: Float32Array): Promise<Grade> {
-    const frames = this.frames(samples);
-    if (frames < 1)
-      throw new UserError(`${samples.length} samples are too few for a single frame of the model`);
-    const audio = this.normalize ? normalizeSamples(samples) : samples;
-    const scores = await this.program.run({
-      ...this.store.values,
-      audio: f32([1, audio.length], audio),
-      frames: i32([1], [frames]),
-    });
+    const { frames, scores } = await this.inference.hear(samples);
     const grade: Grade = { seconds: samples.length / this.sampleRate, classes: {}, heard: {} };
-    for (const { name, target } of this.task.objectives) {
-      const values = scores[`scores.${name}`];
+    for (const { name, target } of this.inference.objectives) {
+      const values = scores[name];
       if (target.kind === "class") grade.classes[name] = classified(target.labels.classes, values);
       else if (target.kind === "sequence") {
         const { blank, symbols } = target.vocabulary;
@@ -113,10 +63,6 @@ export class Grader {
       }
     }
     return grade;
-  }
-
-  private frames(samples: Float32Array): number {
-    return this.task.model.upstream.frames(samples.length) as number;
   }
 
   /** Frames as seconds: they divide the recording evenly, to within half a window of the extractor. */
@@ -131,16 +77,7 @@ export class Grader {
   }
 
   dispose(): Promise<void> {
-    return this.program.dispose();
-  }
-}
-
-function configOf(folder: string): Record<string, unknown> {
-  const path = join(folder, "config.json");
-  try {
-    return JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw new UserError(`${path}: ${error instanceof SyntaxError ? "is not JSON" : "cannot be read"}`);
+    return this.inference.dispose();
   }
 }
 

@@ -1,0 +1,167 @@
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+import { type Upstream, upstreamOf } from "../upstreams/index.ts";
+import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
+import { loadStrict } from "../weights/model-folder.ts";
+import { headOf } from "../weights/names.ts";
+import { readJsonObject } from "../weights/shards.ts";
+import type { TensorFile } from "../weights/tensor-file.ts";
+import { importModel } from "./export.ts";
+import { checkpointHead, type Head } from "./foreign-head.ts";
+import { type Model, modelOf } from "./model.ts";
+import { type Recipe, readRecipe } from "./recipe.ts";
+import { ParameterStore } from "./store.ts";
+import { type Target, targetFromJson } from "./targets.ts";
+import { everCounts, namePaths, type Task, type TaskObjective, traceEvaluation } from "./task.ts";
+
+/** A model with its weights, ready for use; where it came from no longer matters. */
+export interface OpenedModel {
+  /** The path it was opened by. */
+  readonly path: string;
+  /** The upstream and the heads it has, none where the checkpoint is a bare upstream. */
+  readonly task: Task;
+  /** All weights; nothing in it trains. */
+  readonly store: ParameterStore;
+  /** How it wants its audio: mono at `sampleRate` Hz, with zero mean and unit variance where `normalize`. */
+  readonly audio: { readonly sampleRate: number; readonly normalize: boolean };
+  /** What was assumed because the files do not say. */
+  readonly notes: readonly string[];
+  /** The recipe of a run. */
+  readonly recipe?: Recipe;
+}
+
+/** Upstreams that have no weights are known by name alone. */
+const WITHOUT_WEIGHTS = ["log-mel"];
+
+/** Whether a folder is a run's: it says how it was made and what its heads mean. */
+export const isRun = (path: string): boolean => existsSync(join(path, "recipe.yaml"));
+
+/**
+ * Opens a model for use: the folder of a run (heads and all), a folder in Hugging Face's form (with the CTC head or pooled
+ * classifier that it has), any checkpoint `openCheckpoint` reads, or the name of an upstream without weights ("log-mel").
+ * @throws UserError naming the file, and the tensor or key that does not fit
+ */
+export function openModel(path: string): OpenedModel {
+  if (WITHOUT_WEIGHTS.includes(path) && !existsSync(path)) return weightless(path);
+  return existsSync(path) && isRun(path) ? openRunModel(path) : openCheckpointModel(path);
+}
+
+/** The recipe of a run's folder as it stands without what it was made from: its own files replace the pre-trained model. */
+export function selfContainedRecipe(folder: string): Recipe {
+  const recipe = readRecipe(join(folder, "recipe.yaml"));
+  const config = readJsonObject(join(folder, "config.json"));
+  return { ...recipe, upstream: { ...recipe.upstream, model: undefined, config } };
+}
+
+/** What the heads of a finished run's model mean, by objective. @throws UserError naming the file */
+export function readTargets(folder: string): Map<string, Target> {
+  const path = join(folder, "targets.json");
+  if (!existsSync(path)) throw new UserError(`${path}: does not exist`);
+  try {
+    const json: Record<string, Parameters<typeof targetFromJson>[0]> = JSON.parse(readFileSync(path, "utf8"));
+    return new Map(Object.entries(json).map(([name, target]) => [name, targetFromJson(target)]));
+  } catch (error) {
+    throw new UserError(`${path}: is not JSON: ${(error as Error).message}`);
+  }
+}
+
+/** The model of a run's folder; neither its corpus nor its pre-trained upstream is needed. */
+function openRunModel(folder: string): OpenedModel {
+  const recipe = selfContainedRecipe(folder);
+  const targets = readTargets(folder);
+  const active = Object.entries(recipe.objectives).filter(([, o]) => everCounts(o));
+  const paths = namePaths(active);
+  const objectives = active.map(([name, spec]): TaskObjective => {
+    const target = targets.get(name);
+    if (target === undefined) throw new UserError(`${join(folder, "targets.json")}: has no "${name}"`);
+    return { name, spec, target, path: paths.get(name)! };
+  });
+  const task: Task = { model: modelOf(recipe), layers: recipe.upstream.layers, objectives };
+  const store = storeOf(task);
+  importModel(folder, task, store);
+  const { sampleRate, normalize } = recipe.corpus;
+  return { path: folder, task, store, audio: { sampleRate, normalize }, notes: [], recipe };
+}
+
+function openCheckpointModel(path: string): OpenedModel {
+  const checkpoint = openCheckpoint(path);
+  try {
+    const upstream = upstreamWithoutMasks(checkpoint.config, `${path}: config`);
+    const head = checkpointHead(checkpoint, upstream.hiddenSize);
+    const task: Task = {
+      model: modelWith(upstream, checkpoint.config, path),
+      layers: "last",
+      objectives: head === undefined ? [] : [head.objective],
+    };
+    const store = storeOf(task);
+    fill(store, checkpoint.weights, upstream, head);
+    const notes = [...checkpoint.notes, ...(head?.notes ?? [])];
+    return { path, task, store, audio: audioOf(checkpoint, upstream, notes), notes };
+  } finally {
+    checkpoint.weights.close();
+  }
+}
+
+function weightless(name: string): OpenedModel {
+  const config = { model_type: name };
+  const upstream = upstreamOf(config, name);
+  const task: Task = { model: modelWith(upstream, config), layers: "last", objectives: [] };
+  const audio = { sampleRate: upstream.sampleRate, normalize: false };
+  return { path: name, task, store: storeOf(task), audio, notes: [] };
+}
+
+/** SpecAugment is for training: without it, a checkpoint need not hold the vector that hides frames. */
+const upstreamWithoutMasks = (config: Record<string, unknown>, where: string): Upstream =>
+  upstreamOf({ ...config, mask_time_prob: 0, mask_feature_prob: 0 }, where);
+
+const modelWith = (upstream: Upstream, config: Record<string, unknown>, source?: string): Model => ({
+  config,
+  settings: upstream.settings,
+  upstream,
+  masked: !upstream.padSensitive,
+  source,
+});
+
+/** Room for the weights of a task, zero so far. */
+function storeOf(task: Task): ParameterStore {
+  const { table } = traceEvaluation(task, task.objectives, false);
+  return new ParameterStore(table.specs, () => false);
+}
+
+/** Fills the store from a checkpoint: the upstream's tensors each exactly once, and the head's. */
+function fill(store: ParameterStore, weights: TensorFile, upstream: Upstream, head: Head | undefined): void {
+  const prefix = `${upstream.prefix}.`;
+  const wanted = new Map(
+    [...store.specs].filter(([name]) => name.startsWith(prefix)).map(([name, spec]) => [name, spec.shape]),
+  );
+  const unused = `${prefix}masked_spec_embed`;
+  const loaded = loadStrict(weights, wanted, (name) =>
+    headOf(name) !== undefined || name === unused ? undefined : name,
+  );
+  for (const name of wanted.keys()) loaded.readF32(name, store.array(name));
+  head?.load(weights, store);
+  const bad = [...store.specs.keys()].find((name) => store.array(name).some((x) => !Number.isFinite(x)));
+  if (bad !== undefined) throw new UserError(`${weights.path}: "${bad}" holds a NaN or an infinity`);
+}
+
+/** What the checkpoint says of its audio; where it is silent, what models of its kind were trained with. */
+function audioOf(
+  { path, preprocessor, family }: Checkpoint,
+  upstream: Upstream,
+  notes: string[],
+): OpenedModel["audio"] {
+  const beside = join(path, "preprocessor_config.json");
+  const isFolder = statSync(path).isDirectory();
+  const said = isFolder && existsSync(beside) ? readJsonObject(beside) : preprocessor;
+  if (family === "decoar2") return { sampleRate: upstream.sampleRate, normalize: false };
+  const { sampling_rate: rate, do_normalize: normalize } = said ?? {};
+  if (said === undefined)
+    notes.push(
+      `nothing says how the audio is prepared: ${upstream.sampleRate} Hz, ${upstream.padSensitive ? "not normalised (group norm)" : "normalised (layer norm)"}`,
+    );
+  return {
+    sampleRate: typeof rate === "number" ? rate : upstream.sampleRate,
+    normalize: typeof normalize === "boolean" ? normalize : !upstream.padSensitive,
+  };
+}

@@ -1,0 +1,144 @@
+import { availableParallelism } from "node:os";
+import { readAudio } from "../audio/file.ts";
+import { normalizeSamples } from "../corpus/load-audio.ts";
+import { UserError } from "../errors.ts";
+import * as ops from "../ops/index.ts";
+import { compile } from "../runtime/cpu.ts";
+import { f32, i32, type Program, type Value } from "../runtime/program.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type OpenedModel, openModel } from "../train/open-model.ts";
+import { evaluationGraph } from "../train/program.ts";
+import { type TaskObjective, traceEvaluation } from "../train/task.ts";
+
+/** Which hidden states of the upstream to return: all, their mean, or one, counted from the transformer's input as 0. */
+export type Layers = "all" | "mean" | number;
+
+export interface InferenceOptions {
+  /** Threads of the runtime; default all cores. */
+  readonly threads?: number;
+  /** The heads to compute, by objective; default all. */
+  readonly heads?: readonly string[];
+  /** Hidden states to return besides; default none. */
+  readonly layers?: Layers;
+}
+
+/** What a model makes of one recording. */
+export interface Heard {
+  /** Frames of the recording. */
+  readonly frames: number;
+  /** By objective: [1, frames, symbols], [1, classes] (log-probabilities up to a constant) or [1, 1]. */
+  readonly scores: Readonly<Record<string, Value>>;
+  /** The hidden states that were asked for, each [1, frames, dim]. */
+  readonly hidden: readonly Value[];
+}
+
+/**
+ * The evaluation pass of a model, compiled for recordings one at a time and of any length: what every command that uses a
+ * trained model runs. Dispose it when done.
+ */
+export class Inference {
+  readonly model: OpenedModel;
+  /** The heads that are computed. */
+  readonly objectives: readonly TaskObjective[];
+  /** The numbers of the hidden states that `hear` returns; empty for their mean. */
+  readonly layers: readonly number[];
+  private readonly program: Program;
+
+  private constructor(
+    model: OpenedModel,
+    objectives: readonly TaskObjective[],
+    layers: readonly number[],
+    program: Program,
+  ) {
+    this.model = model;
+    this.objectives = objectives;
+    this.layers = layers;
+    this.program = program;
+  }
+
+  /** Opens a model by any path that `openModel` takes. @throws UserError naming what does not fit */
+  static async open(path: string, options: InferenceOptions = {}): Promise<Inference> {
+    return Inference.of(openModel(path), options);
+  }
+
+  static async of(model: OpenedModel, options: InferenceOptions = {}): Promise<Inference> {
+    const { task, recipe } = model;
+    const objectives = task.objectives.filter(({ name }) => options.heads?.includes(name) ?? true);
+    const { table, outputs, inputs, hidden } = traceEvaluation(task, objectives, false);
+    const chosen = layersOf(model, hidden, options.layers);
+    for (const [i, state] of chosen.states.entries()) outputs[`hidden.${i}`] = state;
+    const threads = options.threads ?? (recipe?.threads || availableParallelism());
+    const program = await compile(evaluationGraph(table, outputs, inputs), { threads });
+    return new Inference(model, objectives, chosen.numbers, program);
+  }
+
+  /** Hz of the samples that `hear` takes. */
+  get sampleRate(): number {
+    return this.model.audio.sampleRate;
+  }
+
+  /** Frames that the model makes of so many samples; below 1, there is nothing to hear. */
+  frames(samples: number): number {
+    return this.model.task.model.upstream.frames(samples) as number;
+  }
+
+  /** Samples between the beginnings of two frames. */
+  get hop(): number {
+    return this.model.task.model.upstream.hop;
+  }
+
+  /** Reads and resamples a file. @throws UserError that names it, also where it is too short for a frame */
+  async read(path: string): Promise<Float32Array> {
+    const { samples } = await readAudio(path, { sampleRate: this.sampleRate });
+    if (this.frames(samples.length) < 1)
+      throw new UserError(
+        `${path}: ${(samples.length / this.sampleRate).toFixed(3)} s is too short for a single frame of the model`,
+      );
+    return samples;
+  }
+
+  /**
+   * Runs the model on a mono recording at its own rate [samples], full scale 1. `prepared` samples are taken as they are;
+   * others are normalised where the model wants that.
+   */
+  async hear(samples: Float32Array, prepared = false): Promise<Heard> {
+    const frames = this.frames(samples.length);
+    if (frames < 1)
+      throw new UserError(`${samples.length} samples are too few for a single frame of the model`);
+    const audio = this.model.audio.normalize && !prepared ? normalizeSamples(samples) : samples;
+    const results = await this.program.run({
+      ...this.model.store.values,
+      audio: f32([1, audio.length], audio),
+      frames: i32([1], [frames]),
+    });
+    const scores = Object.fromEntries(
+      this.objectives.map(({ name }) => [name, results[`scores.${name}`]] as const),
+    );
+    const hidden = Object.keys(results)
+      .filter((name) => name.startsWith("hidden."))
+      .map((_, i) => results[`hidden.${i}`]);
+    return { frames, scores, hidden };
+  }
+
+  dispose(): Promise<void> {
+    return this.program.dispose();
+  }
+}
+
+function layersOf(
+  { path }: OpenedModel,
+  hidden: readonly Tensor[],
+  layers: Layers | undefined,
+): { states: readonly Tensor[]; numbers: readonly number[] } {
+  if (layers === undefined) return { states: [], numbers: [] };
+  if (layers === "all") return { states: hidden, numbers: hidden.map((_, i) => i) };
+  if (layers === "mean") {
+    const sum = hidden.reduce((a, b) => ops.add(a, b));
+    return { states: [ops.mul(sum, 1 / hidden.length)], numbers: [] };
+  }
+  if (!(layers in hidden))
+    throw new UserError(
+      `${path}: has the hidden states 0 to ${hidden.length - 1} (0 is what the transformer is given), not ${layers}`,
+    );
+  return { states: [hidden[layers]], numbers: [layers] };
+}

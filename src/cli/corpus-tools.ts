@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Command } from "commander";
 import { type CorpusFault, corpusCheck } from "../corpus/check.ts";
-import { fetchCorpus } from "../corpus/fetch.ts";
+import { downloadFolder, fetchCorpus } from "../corpus/fetch.ts";
 import { readAlignment } from "../corpus/formats/text-grid.ts";
 import { readManifest, type Utterance, writeManifest } from "../corpus/manifest.ts";
 import { readers } from "../corpus/readers/index.ts";
@@ -179,7 +179,7 @@ export function fetchCommand(): Command {
   const open = Object.entries(readers).filter(([, { download }]) => download?.archives !== undefined);
   return newCommand(
     "fetch",
-    `Downloads and unpacks a corpus that is free to download: ${open.map(([name]) => name).join(", ")}. Its licence is yours to keep.`,
+    `Downloads and unpacks a corpus that is free to download: ${open.map(([name]) => name).join(", ")}. Its licence is yours to keep. An interrupted download goes on when the same command is run again; archives are checked against their published hashes.`,
     ["corpus fetch fsdd fsdd", "corpus fetch librispeech LibriSpeech --parts dev-clean"],
   )
     .summary("download a corpus that is free to download")
@@ -190,17 +190,29 @@ export function fetchCommand(): Command {
     .action(async (name: string, folder: string, options: Json & { parts?: string; mirror?: string }) => {
       const from = options.mirror === undefined ? readers : mirrored(options.mirror);
       const show = byteProgress();
-      await makeFolder(folder, (work) =>
-        fetchCorpus(name, from, work, { parts: options.parts?.split(","), onProgress: show.update }).finally(
-          show.end,
-        ),
+      const onSignal = (signal: NodeJS.Signals) => {
+        process.stderr.write(
+          `\nstopped; what arrived is kept in ${downloadFolder(folder)}: the same command goes on there\n`,
+        );
+        process.exit(signal === "SIGINT" ? 130 : 143);
+      };
+      process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
+      const parts = options.parts?.split(",");
+      const archives = await fetchCorpus(name, from, folder, { parts, onProgress: show.update }).finally(
+        () => {
+          show.end();
+          process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+        },
       );
       const { licence, url } = readers[name].download!;
       const next = `voxsmith corpus ${name} ${folder} --out ${name}.jsonl`;
+      const checks = archives.map(({ part, hash, verified }) =>
+        verified ? `${part}: ${hash}, as published` : `${part}: ${hash}; no hash of it is published`,
+      );
       printResult(
         options,
-        { name, folder, licence, url, next },
-        `${folder}: ${name}, licence ${licence} (${url}); go on with: ${next}`,
+        { name, folder, licence, url, archives, next },
+        [`${folder}: ${name}, licence ${licence} (${url})`, ...checks, `go on with: ${next}`].join("\n"),
       );
     });
 }
@@ -214,7 +226,10 @@ function mirrored(mirror: string): typeof readers {
       const { download } = reader;
       if (download?.archives === undefined) return [name, reader];
       const archives = Object.fromEntries(
-        Object.entries(download.archives).map(([part, url]) => [part, moved(url)]),
+        Object.entries(download.archives).map(([part, archive]) => [
+          part,
+          { ...archive, url: moved(archive.url) },
+        ]),
       );
       return [name, { ...reader, download: { ...download, archives } }];
     }),

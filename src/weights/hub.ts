@@ -1,8 +1,6 @@
-import { createHash, type Hash } from "node:crypto";
-import { createReadStream, existsSync, renameSync, rmSync, statSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { existsSync, renameSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
-import { pipeline } from "node:stream/promises";
+import { download, hashOfFile, NetworkError } from "../download.ts";
 import { quote, UserError } from "../errors.ts";
 import { CachedModel, cacheFolder, type HubEnvironment } from "./hub-cache.ts";
 import { readJsonObject } from "./shards.ts";
@@ -32,11 +30,7 @@ const WEIGHTS = [
   "pytorch_model.bin",
   "pytorch_model.bin.index.json",
 ];
-const ATTEMPTS = 5;
 const ANSWER_WITHIN_MS = 20_000;
-
-/** The network is not there, or broke off: trying again, or the cache, may help. */
-class NetworkError extends Error {}
 
 /**
  * Where a model is: a folder or file as it is; `organisation/model` (or `organisation/model@revision`) from the Hugging
@@ -58,7 +52,7 @@ export async function resolveModel(model: string, options: HubOptions = {}): Pro
   }
   const hub = new Hub(name, env);
   try {
-    return await download(hub, cached, revision, options);
+    return await fetchModel(hub, cached, revision, options);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code) throw new UserError(`${cached.folder}: cannot be written (${code})`);
@@ -100,7 +94,7 @@ function shardsOf(indexPath: string): string[] {
   });
 }
 
-async function download(
+async function fetchModel(
   hub: Hub,
   cached: CachedModel,
   revision: string,
@@ -133,15 +127,13 @@ async function fetchFile(
   const blob = cached.blob(etag);
   if (!existsSync(blob)) {
     const partial = `${blob}.incomplete`;
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await receive(hub, commit, file, partial, size, options);
-        break;
-      } catch (error) {
-        if (!(error instanceof NetworkError) || attempt === ATTEMPTS) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 200 * attempt ** 2));
-      }
-    }
+    await download({
+      what: `${file} of ${hub.name}`,
+      request: (headers) => hub.get(hub.fileUrl(commit, file), headers),
+      partial,
+      size,
+      onProgress: (received) => options.onProgress?.(file, received, size),
+    });
     const hash = await hashOf(partial, etag, size);
     if (hash !== undefined && hash !== etag) {
       rmSync(partial);
@@ -154,64 +146,11 @@ async function fetchFile(
   cached.link(commit, file, etag);
 }
 
-async function receive(
-  hub: Hub,
-  commit: string,
-  file: string,
-  partial: string,
-  size: number,
-  { onProgress }: HubOptions,
-): Promise<void> {
-  let have = existsSync(partial) ? statSync(partial).size : 0;
-  if (have > size) {
-    rmSync(partial);
-    have = 0;
-  }
-  if (have === size && existsSync(partial)) return;
-  const response = await hub.get(hub.fileUrl(commit, file), have ? { Range: `bytes=${have}-` } : {});
-  const resumed = response.status === 206;
-  if (!resumed) have = 0;
-  if (!response.body) throw new NetworkError(`the download of ${file} of ${hub.name} is empty`);
-  const output = await open(partial, resumed ? "a" : "w");
-  try {
-    for await (const chunk of received(response.body, `the download of ${file} of ${hub.name} broke off`)) {
-      have += chunk.length;
-      if (have > size)
-        throw new UserError(`${hub.name}: ${file} is larger than the ${size} bytes the hub says`);
-      await output.writeFile(chunk);
-      onProgress?.(file, have, size);
-    }
-    await output.sync();
-  } finally {
-    await output.close();
-  }
-  if (have !== size) throw new NetworkError(`the download of ${file} of ${hub.name} broke off`);
-}
-
-/** The chunks of a body; a connection that breaks is a `NetworkError`. */
-async function* received(body: ReadableStream<Uint8Array>, broken: string): AsyncGenerator<Uint8Array> {
-  const reader = body.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read().catch(() => {
-        throw new NetworkError(broken);
-      });
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await reader.cancel().catch(() => {});
-  }
-}
-
 /** The hash that an ETag of the hub is: SHA-256 of large files, git's SHA-1 of small ones; undefined for another kind. */
 async function hashOf(path: string, etag: string, size: number): Promise<string | undefined> {
-  let hash: Hash;
-  if (/^[0-9a-f]{64}$/.test(etag)) hash = createHash("sha256");
-  else if (/^[0-9a-f]{40}$/.test(etag)) hash = createHash("sha1").update(`blob ${size}\0`);
-  else return undefined;
-  await pipeline(createReadStream(path), hash);
-  return hash.digest("hex");
+  if (/^[0-9a-f]{64}$/.test(etag)) return hashOfFile(path, "sha256");
+  if (/^[0-9a-f]{40}$/.test(etag)) return hashOfFile(path, "sha1", `blob ${size}\0`);
+  return undefined;
 }
 
 /** The part of the hub's HTTP interface that we need, for one repository. */

@@ -80,11 +80,10 @@ beforeAll(async () => {
     },
     { id: "b/1", audio: "audio/v2.wav", speaker: "s2", start: 0.1, end: 0.7, duration: 0.6, split: "test" },
   ]);
-  const archive = gzipSync(tar({ "LibriSpeech/dev-clean/1/2/1-2.trans.txt": "1-2-0000 HELLO\n" }));
+  const archive = gzipSync(tar({ "speechocean762/README.md": "HELLO\n" }));
   server = createServer((request, response) => {
-    if (request.url === "/openslr/dev-clean.tar.gz") response.end(archive);
-    else if (request.url === "/openslr/test-clean.tar.gz")
-      response.end(archive.subarray(0, archive.length >> 1));
+    if (request.url === "/openslr/data_aishell3.tgz") response.end(archive.subarray(0, archive.length >> 1));
+    else if (/speechocean762|dev-clean/.test(request.url!)) response.end(archive);
     else response.writeHead(404).end();
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
@@ -331,35 +330,41 @@ describe("voxsmith corpus", () => {
   });
 
   it("fetch unpacks what a server gives, and says so where there is none", async () => {
-    const fetch = (into: string, parts: string, from = mirror) =>
-      run("fetch", "librispeech", into, "--parts", parts, "--mirror", from, "--json");
+    const fetch = (into: string, corpus: string, parts = "all", from = mirror) =>
+      run("fetch", corpus, into, "--parts", parts, "--mirror", from, "--json");
     const closed = createServer().listen(0, "127.0.0.1");
     await new Promise((done) => closed.once("listening", done));
     const nobody = `http://127.0.0.1:${(closed.address() as AddressInfo).port}`;
     await new Promise((done) => closed.close(done));
-    const [whole, cut, missing, offline] = await Promise.all([
-      fetch("got", "dev-clean"),
-      fetch("cut", "test-clean"),
-      fetch("missing", "dev-other"),
-      fetch("offline", "dev-clean", nobody),
+    const [whole, cut, damaged, missing, offline] = await Promise.all([
+      fetch("got", "speechocean762"),
+      fetch("cut", "aishell3"),
+      fetch("damaged", "librispeech", "dev-clean"),
+      fetch("missing", "fsdd"),
+      fetch("offline", "speechocean762", "all", nobody),
     ]);
     expect([whole.status, whole.said]).toEqual([0, []]);
     expect(JSON.parse(whole.stdout)).toMatchObject({
       folder: "got",
       licence: "CC BY 4.0",
-      next: "voxsmith corpus librispeech got --out librispeech.jsonl",
+      archives: [{ part: "all", hash: expect.stringMatching(/^sha256:[0-9a-f]{64}$/), verified: false }],
+      next: "voxsmith corpus speechocean762 got --out speechocean762.jsonl",
     });
-    expect(readFileSync(at("got", "dev-clean/1/2/1-2.trans.txt"), "utf8")).toBe("1-2-0000 HELLO\n");
+    expect(readFileSync(at("got", "README.md"), "utf8")).toBe("HELLO\n");
     for (const [{ status, stdout, said }, sentence] of [
       [cut, /damaged or cut off/],
-      [missing, /dev-other\.tar\.gz: the server answers 404/],
-      [offline, /dev-clean\.tar\.gz: could not be reached/],
+      [damaged, /dev-clean\.tar\.gz: arrived damaged \(sha256:\w+ instead of sha256:76f87d09/],
+      [missing, /master\.zip: the server answers 404/],
+      [
+        offline,
+        /speechocean762\.tar\.gz cannot be reached .*bring the archive from another machine as .*offline\.download/,
+      ],
     ] as const) {
       expect(status).toBeGreaterThan(0);
       expect([stdout, said.length]).toEqual(["", 1]);
       expect(said[0]).toMatch(sentence);
     }
-    expect(readdirSync(folder).filter((name) => /^\.|^(cut|missing|offline)$/.test(name))).toEqual([]);
+    expect(readdirSync(folder).filter((name) => /^\.|^(cut|damaged|missing|offline)/.test(name))).toEqual([]);
   });
 
   it.each<[string[], RegExp]>([

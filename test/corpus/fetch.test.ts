@@ -1,106 +1,95 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createHash } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { deflateRawSync, gzipSync } from "node:zlib";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { fetchCorpus } from "../../src/corpus/fetch.ts";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { downloadFolder, fetchCorpus } from "../../src/corpus/fetch.ts";
 import { readers } from "../../src/corpus/readers/index.ts";
-import type { Reader } from "../../src/corpus/readers/reader.ts";
-import { unpack } from "../../src/corpus/unpack.ts";
+import type { Archive, Reader } from "../../src/corpus/readers/reader.ts";
 import { RunError, UserError } from "../../src/errors.ts";
+import { random } from "../../src/random.ts";
+import { tar, zip } from "./archives.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "voxsmith-fetch-"));
+afterAll(() => rmSync(folder, { recursive: true }));
 
-/** A tar archive; names over 100 letters the pax or the GNU way. */
-function tar(files: Record<string, string>, longNames: "pax" | "gnu" = "pax"): Buffer {
-  const entry = (name: string, type: string, data: Buffer) => {
-    const header = Buffer.alloc(512);
-    header.write(name.slice(0, 100), 0);
-    header.write("0000644\0", 100);
-    header.write(`${data.length.toString(8).padStart(11, "0")}\0`, 124);
-    header.write("        ", 148);
-    header.write(type, 156);
-    header.write("ustar\x0000", 257);
-    const sum = header.reduce((s, byte) => s + byte, 0);
-    header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
-    return Buffer.concat([header, data, Buffer.alloc((512 - (data.length % 512)) % 512)]);
-  };
-  const parts = Object.entries(files).flatMap(([name, content]) => {
-    const plain = entry(name, name.endsWith("/") ? "5" : "0", Buffer.from(content));
-    if (name.length <= 100) return [plain];
-    if (longNames === "gnu") return [entry("././@LongLink", "L", Buffer.from(`${name}\0`)), plain];
-    const line = ` path=${name}\n`;
-    let size = line.length + 2;
-    while (`${size}${line}`.length !== size) size++;
-    return [entry("pax", "x", Buffer.from(`${size}${line}`)), plain];
+const noise = random(1, "fetch");
+const big = tar({
+  "top/big.txt": Array.from({ length: 50_000 }, () => Math.floor(10 * noise.next())).join(""),
+});
+const bigHash = (algorithm = "sha256") => `${algorithm}:${createHash(algorithm).update(big).digest("hex")}`;
+
+const pages: Record<string, Buffer> = {
+  "/a.tar.gz": gzipSync(tar({ "top/a.wav": "x" })),
+  "/b.zip": zip({ "top/b.wav": "y" }),
+  "/meta.csv": Buffer.from("a,b\n"),
+  "/outside.tar": tar({ "../evil.txt": "x" }),
+  "/big.tar": big,
+};
+
+/** What the server does wrong, and what it was asked. */
+const server = {
+  requests: [] as string[],
+  breaks: 0,
+  breakAfter: 20_000,
+  noRanges: false,
+  etag: '"one"',
+  status: undefined as number | undefined,
+};
+
+function answer(request: IncomingMessage, response: ServerResponse): void {
+  const { url = "", headers } = request;
+  server.requests.push(`${url} ${headers.range ?? "whole"}`);
+  const page = pages[url];
+  if (server.status !== undefined || page === undefined)
+    return void response.writeHead(server.status ?? 404).end();
+  const same = headers["if-range"] === undefined || headers["if-range"] === server.etag;
+  const range = server.noRanges || !same ? null : /^bytes=(\d+)-$/.exec(headers.range ?? "");
+  const start = range ? Number(range[1]) : 0;
+  if (start >= page.length)
+    return void response.writeHead(416, { "content-range": `bytes */${page.length}` }).end();
+  response.writeHead(range ? 206 : 200, {
+    etag: server.etag,
+    "content-length": page.length - start,
+    ...(range && { "content-range": `bytes ${start}-${page.length - 1}/${page.length}` }),
   });
-  return Buffer.concat([...parts, Buffer.alloc(1024)]);
+  if (url !== "/big.tar" || server.breaks === 0) return void response.end(page.subarray(start));
+  server.breaks--;
+  // The line breaks once the client has written down what it got, as it would after minutes on a real one.
+  const goal = start + server.breakAfter;
+  const breakLine = () => {
+    if (existsSync(partial()) && statSync(partial()).size >= goal) response.destroy();
+    else setTimeout(breakLine, 5);
+  };
+  response.write(page.subarray(start, goal), breakLine);
 }
 
-function zip(files: Record<string, string>): Buffer {
-  const locals: Buffer[] = [];
-  const directory: Buffer[] = [];
-  let at = 0;
-  Object.entries(files).forEach(([name, content], i) => {
-    const method = i % 2 === 0 ? 8 : 0; // both kinds
-    const data = method === 8 ? deflateRawSync(content) : Buffer.from(content);
-    const local = Buffer.alloc(30);
-    local.writeUInt32LE(0x04034b50, 0);
-    local.writeUInt16LE(method, 8);
-    local.writeUInt16LE(Buffer.byteLength(name), 26);
-    const central = Buffer.alloc(46);
-    central.writeUInt32LE(0x02014b50, 0);
-    central.writeUInt16LE(method, 10);
-    central.writeUInt32LE(data.length, 20);
-    central.writeUInt16LE(Buffer.byteLength(name), 28);
-    central.writeUInt32LE(at, 42);
-    locals.push(local, Buffer.from(name), data);
-    directory.push(central, Buffer.from(name));
-    at += 30 + Buffer.byteLength(name) + data.length;
-  });
-  const list = Buffer.concat(directory);
-  const end = Buffer.alloc(22);
-  end.writeUInt32LE(0x06054b50, 0);
-  end.writeUInt16LE(Object.keys(files).length, 10);
-  end.writeUInt32LE(list.length, 12);
-  end.writeUInt32LE(at, 16);
-  return Buffer.concat([...locals, list, end]);
-}
+const http = createServer(answer);
+await new Promise<void>((done) => http.listen(0, "127.0.0.1", done));
+afterAll(() => void http.close());
+const address = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
 
-const long = `top/${"deep/".repeat(25)}file.txt`;
-const content = { "top/": "", "top/a.txt": "one", "top/é/b.txt": "zwei".repeat(3000), [long]: "three" };
-let server: Server;
-let address: string;
-
-beforeAll(async () => {
-  const pages: Record<string, Buffer> = {
-    "/a.tar.gz": gzipSync(tar({ "top/a.wav": "x" })),
-    "/b.zip": zip({ "top/b.wav": "y" }),
-    "/meta.csv": Buffer.from("a,b\n"),
-    "/outside.tar": tar({ "../evil.txt": "x" }),
-  };
-  server = createServer((request, response) => {
-    if (request.url === "/broken.zip") {
-      response.writeHead(200, { "content-length": 1000 });
-      response.write("PK");
-      setTimeout(() => response.destroy(), 20);
-      return;
-    }
-    const page = pages[request.url!];
-    response.writeHead(page === undefined ? 404 : 200, page && { "content-length": page.length });
-    response.end(page);
-  });
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-});
-afterAll(() => {
-  server.close();
-  rmSync(folder, { recursive: true });
+let target: string;
+let counter = 0;
+const partial = () => join(downloadFolder(target), "made-big.tar.part");
+beforeEach(() => {
+  target = join(folder, `corpus-${counter++}`);
+  Object.assign(server, { requests: [], breaks: 0, noRanges: false, etag: '"one"', status: undefined });
 });
 
-const corpus = (archives: Record<string, string>): Record<string, Reader> => ({
+const corpus = (archives: Record<string, Archive>): Record<string, Reader> => ({
   made: {
     title: "made",
     layout: "",
@@ -109,80 +98,156 @@ const corpus = (archives: Record<string, string>): Record<string, Reader> => ({
     download: { url: "page", licence: "none", archives },
   },
 });
-
-describe("archives", () => {
-  test.each([
-    ["tar, pax", () => tar(content, "pax")],
-    ["tar, gnu", () => tar(content, "gnu")],
-    ["tar.gz", () => gzipSync(tar(content))],
-    ["zip", () => zip({ "top/a.txt": "one", "top/é/b.txt": "zwei".repeat(3000), [long]: "three" })],
-  ])("%s", async (name, make) => {
-    const archive = join(folder, "archive");
-    writeFileSync(archive, make());
-    const target = join(folder, name);
-    await unpack(archive, target);
-    expect(readFileSync(join(target, "top/a.txt"), "utf8")).toBe("one");
-    expect(readFileSync(join(target, "top/é/b.txt"), "utf8")).toBe("zwei".repeat(3000));
-    expect(readFileSync(join(target, long), "utf8")).toBe("three");
-    // Cut anywhere but in the padding, it is refused.
-    const whole = make();
-    for (const share of [0.1, 0.35, 0.6, 0.75]) {
-      writeFileSync(archive, whole.subarray(0, Math.round(share * whole.length)));
-      await expect(unpack(archive, join(folder, "cut")), String(share)).rejects.toThrow(UserError);
-    }
-  });
-
-  test("entries outside the folder and other files are refused", async () => {
-    const archive = join(folder, "archive");
-    writeFileSync(archive, tar({ "a/../../evil.txt": "x" }));
-    await expect(unpack(archive, join(folder, "in"))).rejects.toThrow(/outside its folder/);
-    writeFileSync(archive, zip({ "/etc/evil.txt": "x" }));
-    await expect(unpack(archive, join(folder, "in"))).rejects.toThrow(/outside its folder/);
-    writeFileSync(archive, "no archive at all ".repeat(100));
-    await expect(unpack(archive, join(folder, "in"))).rejects.toThrow(/damaged or cut off/);
-    expect(existsSync(join(folder, "evil.txt"))).toBe(false);
-  });
+const at = (path: string, hash?: string): Archive => ({
+  url: `${address}${path}`,
+  ...(hash !== undefined && { hash }),
 });
+const fetchBig = (hash: string | undefined = bigHash(), attempts?: number) =>
+  fetchCorpus("made", corpus({ big: at("/big.tar", hash) }), target, { attempts });
+const isWhole = () =>
+  readFileSync(join(target, "big.txt"), "latin1") === big.toString("latin1", 512, 512 + 50_000);
 
 describe("fetch", () => {
   test("all parts in one folder, without the wrapping folder", async () => {
-    const archives = { a: `${address}/a.tar.gz`, b: `${address}/b.zip` };
+    const archives = { a: at("/a.tar.gz"), b: at("/b.zip") };
     const progress: string[] = [];
-    await fetchCorpus("made", corpus(archives), join(folder, "got"), {
+    const got = await fetchCorpus("made", corpus(archives), target, {
       onProgress: (part) => progress.push(part),
     });
-    expect(readdirSync(join(folder, "got")).sort()).toEqual(["a.wav", "b.wav"]);
+    expect(readdirSync(target).sort()).toEqual(["a.wav", "b.wav"]);
     expect(new Set(progress)).toEqual(new Set(["a", "b"]));
-    await fetchCorpus("made", corpus({ ...archives, m: `${address}/meta.csv` }), join(folder, "meta"), {
+    const hash = `sha256:${createHash("sha256").update(pages["/b.zip"]).digest("hex")}`;
+    expect(got[1]).toEqual({ part: "b", url: `${address}/b.zip`, hash, verified: false });
+    await fetchCorpus("made", corpus({ ...archives, m: at("/meta.csv") }), `${target}-meta`, {
       parts: ["m", "a"],
     });
-    expect(readdirSync(join(folder, "meta")).sort()).toEqual(["meta.csv", "top"]);
-    await expect(fetchCorpus("made", corpus(archives), join(folder, "got"))).rejects.toThrow(
-      /exists already/,
-    );
-    await expect(fetchCorpus("made", corpus(archives), join(folder, "x"), { parts: ["c"] })).rejects.toThrow(
+    expect(readdirSync(`${target}-meta`).sort()).toEqual(["meta.csv", "top"]);
+    await expect(fetchCorpus("made", corpus(archives), target)).rejects.toThrow(/exists already/);
+    await expect(fetchCorpus("made", corpus(archives), `${target}-x`, { parts: ["c"] })).rejects.toThrow(
       /no part "c"/,
     );
+    expect(existsSync(downloadFolder(target))).toBe(false);
   });
 
-  test("what fails leaves nothing behind", async () => {
+  test("what is refused leaves nothing behind", async () => {
     const before = readdirSync(folder);
-    const from = (path: string) =>
-      fetchCorpus("made", corpus({ x: `${address}${path}` }), join(folder, "none"));
+    const from = (path: string) => fetchCorpus("made", corpus({ x: at(path) }), target);
     await expect(from("/missing.zip")).rejects.toThrow(/the server answers 404/);
-    await expect(from("/broken.zip")).rejects.toThrow(RunError);
     await expect(from("/outside.tar")).rejects.toThrow(/outside its folder/);
     expect(readdirSync(folder)).toEqual(before);
   });
 
   test("corpora without an open download say so", async () => {
-    await expect(fetchCorpus("timit", readers, join(folder, "t"))).rejects.toThrow(
+    await expect(fetchCorpus("timit", readers, target)).rejects.toThrow(
       /timit cannot be fetched; these can: /,
     );
-    await expect(fetchCorpus("torgo", readers, join(folder, "t"))).rejects.toThrow(/see http.*TORGO/);
+    await expect(fetchCorpus("torgo", readers, target)).rejects.toThrow(/see http.*TORGO/);
     for (const { download } of Object.values(readers)) {
-      for (const url of Object.values(download?.archives ?? {}))
+      for (const { url, hash } of Object.values(download?.archives ?? {})) {
         expect(url).toMatch(/\.(zip|tar\.gz|tgz|csv)$/);
+        if (hash !== undefined) expect(hash).toMatch(/^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$/);
+      }
     }
+  });
+});
+
+describe("interrupted", () => {
+  test("a connection that breaks twice: each attempt goes on where the last one ended", async () => {
+    server.breaks = 2;
+    const [got] = await fetchBig();
+    expect(server.requests).toEqual(["/big.tar whole", "/big.tar bytes=20000-", "/big.tar bytes=40000-"]);
+    expect(isWhole()).toBe(true);
+    expect(got).toMatchObject({ hash: bigHash(), verified: true });
+  });
+
+  test("what arrived is kept, and the next call goes on there", async () => {
+    server.breaks = 1;
+    const broken = fetchBig(bigHash(), 1);
+    await expect(broken).rejects.toThrow(RunError);
+    await expect(broken).rejects.toThrow(
+      /broke off.*; the 20000 bytes that arrived are kept in .*made-big\.tar\.part: the same command goes on/,
+    );
+    expect(existsSync(target)).toBe(false);
+    expect((await fetchBig(bigHash("md5")))[0]).toMatchObject({ hash: bigHash("md5"), verified: true });
+    expect(server.requests.at(-1)).toBe("/big.tar bytes=20000-");
+    expect(isWhole()).toBe(true);
+    expect(existsSync(downloadFolder(target))).toBe(false);
+  });
+
+  test("parts that were unpacked are not fetched again", async () => {
+    const archives = { a: at("/a.tar.gz"), big: at("/big.tar") };
+    server.breaks = 1;
+    await expect(fetchCorpus("made", corpus(archives), target, { attempts: 1 })).rejects.toThrow(/broke off/);
+    const got = await fetchCorpus("made", corpus(archives), target);
+    expect(server.requests.map((line) => line.split(" ")[0])).toEqual(["/a.tar.gz", "/big.tar", "/big.tar"]);
+    expect(readdirSync(target).sort()).toEqual(["a.wav", "big.txt"]);
+    expect(got.map(({ part }) => part)).toEqual(["a", "big"]);
+  });
+
+  test("a server without ranges, and a file that changed meanwhile: from the start", async () => {
+    for (const change of [{ noRanges: true }, { etag: '"two"' }]) {
+      server.breaks = 1;
+      await expect(fetchBig(bigHash(), 1)).rejects.toThrow(/broke off/);
+      Object.assign(server, change);
+      await fetchBig();
+      expect(isWhole()).toBe(true);
+      rmSync(target, { recursive: true });
+      Object.assign(server, { noRanges: false, etag: '"one"' });
+    }
+  });
+
+  test("all bytes there already, and too many of them", async () => {
+    for (const [bytes, requests] of [
+      [big, 1],
+      [Buffer.concat([big, big]), 2],
+    ] as const) {
+      mkdirSync(downloadFolder(target));
+      writeFileSync(partial(), bytes);
+      server.requests = [];
+      await fetchBig();
+      expect(server.requests).toHaveLength(requests);
+      expect(isWhole()).toBe(true);
+      rmSync(target, { recursive: true });
+    }
+  });
+
+  test("damage is found by the hash, deleted and said; the next call has a clean start", async () => {
+    mkdirSync(downloadFolder(target));
+    writeFileSync(partial(), Buffer.alloc(20_000));
+    await expect(fetchBig()).rejects.toThrow(
+      /big\.tar: arrived damaged \(sha256:\w+ instead of sha256:\w+\); it was deleted/,
+    );
+    expect(existsSync(downloadFolder(target))).toBe(false);
+    await fetchBig();
+    expect(isWhole()).toBe(true);
+  });
+
+  test("without a network: a sentence, and an archive brought by hand is taken and checked", async () => {
+    const offline = (hash?: string) =>
+      fetchCorpus("made", corpus({ big: { url: "http://127.0.0.1:9/big.tar", hash } }), target, {
+        attempts: 1,
+      });
+    await expect(offline()).rejects.toThrow(
+      /127\.0\.0\.1:9\/big\.tar cannot be reached \(.*\); without a network, bring the archive .* as .*made-big\.tar/,
+    );
+    const bring = () => {
+      mkdirSync(downloadFolder(target), { recursive: true });
+      writeFileSync(join(downloadFolder(target), "made-big.tar"), big);
+    };
+    bring();
+    await expect(offline("sha256:00")).rejects.toThrow(/arrived damaged/);
+    bring();
+    await offline(bigHash());
+    expect(isWhole()).toBe(true);
+  });
+
+  test("a server that is at a loss is asked again; one that refuses is not", async () => {
+    server.status = 503;
+    await expect(fetchBig(undefined, 2)).rejects.toThrow(/the server answers 503/);
+    expect(server.requests).toHaveLength(2);
+    server.status = 403;
+    await expect(fetchBig()).rejects.toThrow(/the server answers 403/);
+    await expect(fetchBig()).rejects.not.toThrow(UserError);
+    expect(server.requests).toHaveLength(4);
   });
 });

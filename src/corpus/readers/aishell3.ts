@@ -15,7 +15,7 @@ export const aishell3: Reader = {
   download: {
     url: "https://www.openslr.org/93",
     licence: "Apache-2.0",
-    archives: { all: "https://www.openslr.org/resources/93/data_aishell3.tgz" },
+    archives: { all: { url: "https://www.openslr.org/resources/93/data_aishell3.tgz" } },
   },
   read(folder) {
     const info = firstOf(folder, "spk-info.txt");

@@ -26,7 +26,7 @@ export const fsdd: Reader = {
     url: "https://github.com/Jakobovski/free-spoken-digit-dataset",
     licence: "CC BY-SA 4.0",
     archives: {
-      all: "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip",
+      all: { url: "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip" },
     },
   },
   read(folder) {
@@ -57,7 +57,7 @@ export const audioMnist: Reader = {
   download: {
     url: "https://github.com/soerenab/AudioMNIST",
     licence: "MIT",
-    archives: { all: "https://github.com/soerenab/AudioMNIST/archive/refs/heads/master.zip" },
+    archives: { all: { url: "https://github.com/soerenab/AudioMNIST/archive/refs/heads/master.zip" } },
   },
   read(folder) {
     const root = firstOf(folder, "data") ?? folder;

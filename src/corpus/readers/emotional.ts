@@ -14,7 +14,12 @@ export const ravdess: Reader = {
   download: {
     url: "https://zenodo.org/records/1188976",
     licence: "CC BY-NC-SA 4.0",
-    archives: { speech: "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip" },
+    archives: {
+      speech: {
+        url: "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip",
+        hash: "md5:bc696df654c87fed845eb13823edef8a",
+      },
+    },
   },
   read(folder) {
     return needFiles(folder, ravdessLayout, ".wav").flatMap((file): Utterance[] => {
@@ -74,7 +79,7 @@ export const emodb: Reader = {
   download: {
     url: "http://emodb.bilderbar.info",
     licence: "see the distribution",
-    archives: { all: "http://emodb.bilderbar.info/download/download.zip" },
+    archives: { all: { url: "http://emodb.bilderbar.info/download/download.zip" } },
   },
   read(folder) {
     const root = firstOf(folder, "wav") ?? folder;

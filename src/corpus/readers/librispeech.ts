@@ -28,6 +28,17 @@ export function readSpeakers(path: string): Map<string, string> {
 
 const partOf = (set: string) => (set.startsWith("dev") ? "valid" : set.startsWith("test") ? "test" : "train");
 
+/** SHA-256 of the archives, as torchaudio checks them. */
+const hashes = {
+  "dev-clean": "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3",
+  "dev-other": "12661c48e8c3fe1de2c1caa4c3e135193bfb1811584f11f569dd12645aa84365",
+  "test-clean": "39fde525e59672dc6d1551919b1478f724438a95aa55f874b576be21967e6c23",
+  "test-other": "d09c181bba5cf717b3dee7d4d592af11a3ee3a09e08ae025c5506f6ebe961c29",
+  "train-clean-100": "d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2",
+  "train-clean-360": "146a56496217e96c14334a160df97fffedd6e0a04e66b9c5af0d40be3c792ecf",
+  "train-other-500": "ddb22f27f96ec163645d53215559df6aa36515f26e01dd70798188350adcb6d2",
+};
+
 /** LibriSpeech (openslr.org/12). */
 export const librispeech: Reader = {
   title: "LibriSpeech: read English, 960 h",
@@ -44,15 +55,10 @@ export const librispeech: Reader = {
     url: "https://www.openslr.org/12",
     licence: "CC BY 4.0",
     archives: Object.fromEntries(
-      [
-        "dev-clean",
-        "dev-other",
-        "test-clean",
-        "test-other",
-        "train-clean-100",
-        "train-clean-360",
-        "train-other-500",
-      ].map((set) => [set, `https://www.openslr.org/resources/12/${set}.tar.gz`]),
+      Object.entries(hashes).map(([set, hash]) => [
+        set,
+        { url: `https://www.openslr.org/resources/12/${set}.tar.gz`, hash: `sha256:${hash}` },
+      ]),
     ),
   },
   async read(folder, options) {
@@ -99,7 +105,12 @@ export const librilight: Reader = {
   download: {
     url: "https://github.com/facebookresearch/libri-light",
     licence: "CC BY 4.0",
-    archives: { all: "https://dl.fbaipublicfiles.com/librilight/data/librispeech_finetuning.tgz" },
+    archives: {
+      all: {
+        url: "https://dl.fbaipublicfiles.com/librilight/data/librispeech_finetuning.tgz",
+        hash: "sha256:5d1efdc777b548194d7e09ba89126e2188026df9fd57aa57eb14408d2b2342af",
+      },
+    },
   },
   read(folder, options) {
     const root = firstOf(folder, "librispeech_finetuning") ?? folder;

@@ -17,8 +17,14 @@ export const medleySolos: Reader = {
     url: "https://zenodo.org/records/3464194",
     licence: "CC BY 4.0",
     archives: {
-      audio: "https://zenodo.org/records/3464194/files/Medley-solos-DB.tar.gz",
-      metadata: "https://zenodo.org/records/3464194/files/Medley-solos-DB_metadata.csv",
+      audio: {
+        url: "https://zenodo.org/records/3464194/files/Medley-solos-DB.tar.gz",
+        hash: "md5:f5facf398793ef5c1f80c013afdf3e5f",
+      },
+      metadata: {
+        url: "https://zenodo.org/records/3464194/files/Medley-solos-DB_metadata.csv",
+        hash: "md5:fda6a589c56785f2195c9227809c521a",
+      },
     },
   },
   read(folder) {
@@ -52,7 +58,12 @@ export const openmic2018: Reader = {
   download: {
     url: "https://zenodo.org/records/1432913",
     licence: "CC BY 4.0",
-    archives: { all: "https://zenodo.org/records/1432913/files/openmic-2018-v1.0.0.tgz" },
+    archives: {
+      all: {
+        url: "https://zenodo.org/records/1432913/files/openmic-2018-v1.0.0.tgz",
+        hash: "md5:e4ccf187e2bb5ab2e115416e8aafe7f4",
+      },
+    },
   },
   read(folder) {
     const root = firstOf(folder, "openmic-2018") ?? folder;

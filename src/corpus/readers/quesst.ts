@@ -15,7 +15,12 @@ export const quesst14: Reader = {
   download: {
     url: "https://speech.fit.vutbr.cz/software/quesst-2014-multilingual-database-query-by-example-keyword-spotting",
     licence: "see the distribution",
-    archives: { all: "https://speech.fit.vutbr.cz/files/quesst14Database.tgz" },
+    archives: {
+      all: {
+        url: "https://speech.fit.vutbr.cz/files/quesst14Database.tgz",
+        hash: "sha256:4f869e06bc066bbe9c5dde31dbd3909a0870d70291110ebbb38878dcbc2fc5e4",
+      },
+    },
   },
   read(folder, options) {
     const root = firstOf(folder, "quesst14Database") ?? folder;

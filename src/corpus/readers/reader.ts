@@ -6,6 +6,13 @@ import type { Utterance } from "../manifest.ts";
 
 export type ReaderOptions = Record<string, string | undefined>;
 
+/** A file of a corpus' distribution. */
+export interface Archive {
+  url: string;
+  /** "sha256:" or "md5:" and what it should be, where that is published by the corpus or by a toolkit that checks it. */
+  hash?: string;
+}
+
 /** Knows one corpus in the form it is distributed in. */
 export interface Reader {
   /** What the corpus is, in a line. */
@@ -15,7 +22,7 @@ export interface Reader {
   /** The options it takes, with a sentence each. */
   options: Record<string, string>;
   /** Where it can be had without an application: its page, and the archives that `fetchCorpus` can get by itself. */
-  download?: { url: string; licence: string; archives?: Record<string, string> };
+  download?: { url: string; licence: string; archives?: Record<string, Archive> };
   /**
    * Reads the corpus. Sound files come out as absolute paths where `folder` is one.
    *

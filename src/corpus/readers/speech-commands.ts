@@ -23,7 +23,12 @@ export const speechCommands: Reader = {
   download: {
     url: "https://arxiv.org/abs/1804.03209",
     licence: "CC BY 4.0",
-    archives: { all: "https://download.tensorflow.org/data/speech_commands_v0.02.tar.gz" },
+    archives: {
+      all: {
+        url: "https://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+        hash: "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+      },
+    },
   },
   async read(folder, options) {
     const twelve = choiceOption(options, "classes", ["all", "12"]) === "12";

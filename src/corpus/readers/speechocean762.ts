@@ -24,7 +24,7 @@ export const speechocean762: Reader = {
   download: {
     url: "https://www.openslr.org/101",
     licence: "CC BY 4.0",
-    archives: { all: "https://www.openslr.org/resources/101/speechocean762.tar.gz" },
+    archives: { all: { url: "https://www.openslr.org/resources/101/speechocean762.tar.gz" } },
   },
   read(folder) {
     const scoresPath = firstOf(folder, "resource/scores.json");

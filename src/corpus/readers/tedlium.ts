@@ -20,7 +20,12 @@ export const tedlium: Reader = {
   download: {
     url: "https://www.openslr.org/51",
     licence: "CC BY-NC-ND 3.0",
-    archives: { release3: "https://www.openslr.org/resources/51/TEDLIUM_release-3.tgz" },
+    archives: {
+      release3: {
+        url: "https://www.openslr.org/resources/51/TEDLIUM_release-3.tgz",
+        hash: "sha256:ad1e454d14d1ad550bc2564c462d87c7a7ec83d4dc2b9210f22ab4973b9eccdb",
+      },
+    },
   },
   read(folder, options) {
     const root =

@@ -5,9 +5,9 @@ import { countEdits } from "../metrics/error-rate.ts";
 import { bootstrapInterval, type Interval, meanOf, ratioOf } from "../metrics/significance.ts";
 import type { PredictionLine } from "../train/finish.ts";
 import { type LogRecord, readLog } from "../train/log.ts";
+import type { Answer } from "../train/losses/kind.ts";
 import { printRecipe, type Recipe, readRecipe } from "../train/recipe.ts";
 import { type RunInfo, readRun } from "../train/run-folder.ts";
-import type { Answer } from "../train/scores.ts";
 import { modelCard } from "./model-card.ts";
 import { type Curve, type MetricResult, type RunReportInput, runReport } from "./run-report.ts";
 

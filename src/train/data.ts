@@ -6,9 +6,10 @@ import { type Split, splitCorpus } from "../corpus/splits.ts";
 import { quote, UserError } from "../errors.ts";
 import { hash32 } from "../random.ts";
 import { checkTargets } from "./guard.ts";
+import { lossOf } from "./losses/index.ts";
 import { progress } from "./progress.ts";
-import type { CorpusSpec, Recipe } from "./recipe-schema.ts";
-import { encodeTarget, type Target } from "./targets.ts";
+import type { CorpusSpec, Objective, Recipe } from "./recipe-schema.ts";
+import type { Target } from "./targets.ts";
 
 export const PARTS = ["train", "valid", "test"] as const;
 export type Part = (typeof PARTS)[number];
@@ -90,8 +91,8 @@ export interface Stream {
 /** What `openStream` needs to know of an objective. */
 export interface Asked {
   readonly name: string;
+  readonly spec: Objective;
   readonly target: Target;
-  readonly zeroInfinity: boolean;
 }
 
 export interface StreamOptions extends DataOptions {
@@ -114,7 +115,7 @@ export async function openStream(
   objectives: readonly Asked[],
   options: StreamOptions,
 ): Promise<Stream> {
-  const { spec } = corpus;
+  const { spec: corpusSpec } = corpus;
   const { log, skipBad } = options;
   const leaveOut = (error: unknown) => {
     if (!skipBad || !(error instanceof UserError)) throw error;
@@ -126,7 +127,7 @@ export async function openStream(
     for (const utterance of corpus[part]) {
       try {
         const targets = Object.fromEntries(
-          objectives.map(({ name, target }) => [name, encodeTarget(target, utterance)]),
+          objectives.map(({ name, spec, target }) => [name, lossOf(spec).encode(target, utterance)]),
         );
         candidates.push({ utterance, part, targets });
       } catch (error) {
@@ -137,9 +138,9 @@ export async function openStream(
   const loader = new AudioLoader(
     candidates.map(({ utterance }) => utterance),
     {
-      sampleRate: spec.sampleRate,
-      refuseOtherRates: !spec.resample,
-      normalize: spec.normalize,
+      sampleRate: corpusSpec.sampleRate,
+      refuseOtherRates: !corpusSpec.resample,
+      normalize: corpusSpec.normalize,
       threads: options.threads,
       cacheBytes: 2 ** 30,
     },
@@ -152,17 +153,17 @@ export async function openStream(
       const count = samples[i] ?? 0;
       items.push({ utterance, targets, samples: count, frames: Math.max(0, options.frames(count)) });
       if (samples[i] === undefined) continue;
-      if (usable(items[i], part, spec, log)) parts[part].push(i);
+      if (usable(items[i], part, corpusSpec, log)) parts[part].push(i);
     }
-    for (const { name, target, zeroInfinity } of objectives) {
-      if (target.kind !== "sequence" || zeroInfinity) continue;
+    for (const { name, spec } of objectives) {
+      if (!lossOf(spec).aligned?.(spec)) continue;
       for (const part of wanted) dropLong(parts, part, items, name, options);
     }
     if (wanted.includes("train") && parts.train.length === 0)
       throw new UserError(`corpus ${corpus.name}: no utterance is left to train on`);
     return {
       name: corpus.name,
-      spec,
+      spec: corpusSpec,
       batch: options.batch,
       items,
       parts,

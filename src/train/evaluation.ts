@@ -1,11 +1,11 @@
 import { lengthBuckets } from "../corpus/batches.ts";
-import { greedyDecode } from "../decode/ctc.ts";
 import { compile } from "../runtime/cpu.ts";
 import type { Program, ProgramOptions, Value } from "../runtime/program.ts";
 import type { Part, Stream } from "./data.ts";
 import { batchFeeds } from "./feeds.ts";
+import { lossOf } from "./losses/index.ts";
+import type { Answer } from "./losses/kind.ts";
 import { evaluationGraph } from "./program.ts";
-import { type Answer, scoreAnswers } from "./scores.ts";
 import type { ParameterStore } from "./store.ts";
 import { type Task, type TaskObjective, traceEvaluation } from "./task.ts";
 
@@ -103,44 +103,13 @@ function predictionOf(
   const losses: Record<string, number> = {};
   for (const o of objectives) {
     losses[o.name] = (results[`losses.${o.name}`].data as Float32Array)[row];
-    answers[o.name] = answerOf(o, results[`scores.${o.name}`], row, item.frames, item.targets[o.name]);
+    const { shape, data } = results[`scores.${o.name}`];
+    const width = shape.slice(1).reduce((a, b) => a * b, 1);
+    const scores = (data as Float32Array).subarray(row * width, (row + 1) * width);
+    const truth = item.targets[o.name];
+    answers[o.name] = lossOf(o.spec).answer(o.target, { scores, shape, frames: item.frames, truth });
   }
   return { stream: stream.name, part, index, answers, losses };
-}
-
-/** One row of a head's scores as an answer. */
-function answerOf(
-  { target }: TaskObjective,
-  { shape, data }: Value,
-  row: number,
-  frames: number,
-  truth: readonly number[],
-): Answer {
-  const width = shape.slice(1).reduce((a, b) => a * b, 1);
-  const scores = (data as Float32Array).subarray(row * width, (row + 1) * width);
-  if (target.kind === "number") return { kind: "number", truth: truth[0], predicted: scores[0] };
-  if (target.kind === "class") {
-    const { classes } = target.labels;
-    const top = Math.max(...scores);
-    const odds = Array.from(scores, (s) => Math.exp(s - top));
-    const sum = odds.reduce((a, b) => a + b, 0);
-    return {
-      kind: "class",
-      truth: classes[truth[0]],
-      predicted: classes[odds.indexOf(Math.max(...odds))],
-      probabilities: Object.fromEntries(classes.map((name, i) => [name, Number((odds[i] / sum).toFixed(6))])),
-    };
-  }
-  const { vocabulary } = target;
-  const heard = greedyDecode(scores.subarray(0, frames * shape[2]), frames, shape[2], {
-    blank: vocabulary.blank,
-  }).map(({ token }) => token);
-  return {
-    kind: "sequence",
-    expected: vocabulary.decodeSymbols(truth),
-    heard: vocabulary.decodeSymbols(heard),
-    text: { expected: vocabulary.decode(truth), heard: vocabulary.decode(heard) },
-  };
 }
 
 function summary(
@@ -149,12 +118,12 @@ function summary(
 ): Pick<Evaluation, "metrics" | "symbols"> {
   const metrics: Record<string, number> = {};
   const symbols: Record<string, number> = {};
-  for (const { name, target } of objectives) {
+  for (const { name, spec, target } of objectives) {
     const of = predictions.filter(({ answers }) => name in answers);
     if (of.length === 0) continue;
     metrics[`${name}.loss`] = of.reduce((sum, { losses }) => sum + losses[name], 0) / of.length;
     const answers = of.map((prediction) => prediction.answers[name]);
-    for (const [metric, value] of Object.entries(scoreAnswers(target, answers)))
+    for (const [metric, value] of Object.entries(lossOf(spec).score(target, answers)))
       metrics[`${name}.${metric}`] = value;
     if (target.kind === "sequence")
       symbols[name] = answers.reduce((n, a) => n + (a.kind === "sequence" ? a.heard.length : 0), 0);

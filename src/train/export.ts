@@ -32,7 +32,7 @@ export function exportModel(folder: string, task: Task, store: ParameterStore, m
   const classifier =
     ctc === undefined && task.layers === "last"
       ? objectives.find(
-          ({ target, spec }) => target.kind === "class" && spec.head === "linear" && spec.pool === "mean",
+          ({ spec }) => spec.loss === "cross-entropy" && spec.head === "linear" && spec.pool === "mean",
         )
       : undefined;
   const entries: TensorEntry[] = [];
@@ -96,7 +96,7 @@ function configOf(
   const name = CLASSES[upstream.modelType] ?? upstream.modelType;
   const out: Record<string, unknown> = { model_type: upstream.modelType, ...config };
   delete out.vocab_size;
-  if (ctc?.target.kind === "sequence") {
+  if (ctc?.target.kind === "sequence" && ctc.spec.loss === "ctc") {
     const { size, blank } = ctc.target.vocabulary;
     return {
       ...out,

@@ -1,12 +1,12 @@
 import { type LoadedBatch, padWaves } from "../corpus/prefetch.ts";
 import { hash32, random } from "../random.ts";
-import { bool, f32, i32, type Value } from "../runtime/program.ts";
+import { bool, f32, i32 } from "../runtime/program.ts";
 import type { Stream } from "./data.ts";
+import { lossOf } from "./losses/index.ts";
+import type { Feeds } from "./losses/kind.ts";
 import type { Model } from "./model.ts";
 import { spanMask } from "./spec-augment.ts";
 import { hiding, type TaskObjective } from "./task.ts";
-
-export type Feeds = Record<string, Value>;
 
 /** The graph inputs of a batch: audio padded with zeros, frames, and the targets of some objectives. */
 export function batchFeeds(
@@ -20,23 +20,9 @@ export function batchFeeds(
     audio: f32([batch, samples], values),
     frames: i32([batch], framesOf(model, waves)),
   };
-  for (const { name, target } of objectives) {
-    const rows = indices.map((i) => stream.items[i].targets[name]);
-    if (target.kind === "sequence") {
-      // A batch of empty targets still needs a column.
-      const width = Math.max(1, ...rows.map((row) => row.length));
-      const labels = new Int32Array(batch * width);
-      for (const [b, row] of rows.entries()) labels.set(row, b * width);
-      feeds[`labels.${name}`] = i32([batch, width], labels);
-      feeds[`targets.${name}`] = i32(
-        [batch],
-        rows.map((row) => row.length),
-      );
-    } else {
-      const values = rows.map(([value]) => value);
-      feeds[`labels.${name}`] =
-        target.kind === "class" ? i32([batch], values) : f32([batch], Float32Array.from(values));
-    }
+  for (const o of objectives) {
+    const rows = indices.map((i) => stream.items[i].targets[o.name]);
+    Object.assign(feeds, lossOf(o.spec).feeds(o, rows));
   }
   return feeds;
 }

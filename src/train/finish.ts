@@ -6,9 +6,9 @@ import type { Part, Stream } from "./data.ts";
 import type { Evaluation, Evaluator, Prediction } from "./evaluation.ts";
 import { exportModel } from "./export.ts";
 import { LINEAGE_FILE } from "./lineage.ts";
+import type { Answer } from "./losses/kind.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunFolder } from "./run-folder.ts";
-import type { Answer } from "./scores.ts";
 
 /** A line of `predictions.jsonl`. */
 export interface PredictionLine {

@@ -5,7 +5,7 @@ import { quote, UserError } from "../errors.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import { readJsonObject } from "../weights/shards.ts";
 import type { TensorFile } from "../weights/tensor-file.ts";
-import type { Objective } from "./recipe-schema.ts";
+import { objective } from "./losses/index.ts";
 import type { ParameterStore } from "./store.ts";
 import type { TaskObjective } from "./task.ts";
 
@@ -16,16 +16,6 @@ export interface Head {
   load(weights: TensorFile, store: ParameterStore): void;
   readonly notes: readonly string[];
 }
-
-const SPEC: Omit<Objective, "loss" | "target" | "pool"> = {
-  head: "linear",
-  weight: 1,
-  reduction: "mean",
-  zeroInfinity: false,
-  letterCase: "keep",
-  dropStress: false,
-  stream: "main",
-};
 
 /**
  * The CTC head (`lm_head`) or pooled classifier (`projector`, `classifier`) of a checkpoint; undefined where it has none, or
@@ -44,7 +34,7 @@ function ctcHead(checkpoint: Checkpoint, outputs: number): Head | undefined {
   const vocabulary = vocabularyOf(checkpoint, outputs);
   if (vocabulary === undefined) return undefined;
   const { unit, letterCase } = vocabulary.options;
-  const spec: Objective = { ...SPEC, loss: "ctc", target: unit, pool: "none", letterCase };
+  const spec = objective.parse({ loss: "ctc", target: unit, letterCase });
   return {
     objective: { name: unit, spec, target: { kind: "sequence", vocabulary }, path: "lm_head" },
     load(weights, store) {
@@ -130,7 +120,7 @@ function classifierHead({ path, config, weights }: Checkpoint, hidden: number): 
   const labels: Record<string, unknown> = typeof names === "object" && names !== null ? { ...names } : {};
   const classes = Array.from({ length: count }, (_, i) => String(labels[i] ?? `LABEL_${i}`));
   if (new Set(classes).size < count) throw new UserError(`${where}: "id2label" names a class twice`);
-  const spec: Objective = { ...SPEC, loss: "cross-entropy", target: "labels.class", pool: "mean" };
+  const spec = objective.parse({ loss: "cross-entropy", target: "labels.class" });
   const target = { kind: "class" as const, labels: new LabelVocabulary("class", classes) };
   return {
     objective: { name: "class", spec, target, path: "heads.class" },

@@ -1,16 +1,23 @@
 import { UserError } from "../errors.ts";
 import type { Schedule } from "../nn/schedules.ts";
 import { schedule } from "../nn/schedules.ts";
-import { type DataOptions, openCorpus, openStream, type Part, type Stream } from "./data.ts";
-import { declaredTarget } from "./declared-targets.ts";
+import {
+  type DataOptions,
+  type DividedCorpus,
+  openCorpus,
+  openStream,
+  type Part,
+  type Stream,
+} from "./data.ts";
 import { type Training, trainingOf } from "./groups.ts";
+import { lossOf } from "./losses/index.ts";
+import type { TargetSource } from "./losses/kind.ts";
 import { loadUpstream, modelOf } from "./model.ts";
 import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
 import { UpdateOrder } from "./order.ts";
-import type { Recipe } from "./recipe-schema.ts";
-import { metricNames } from "./scores.ts";
+import type { Objective, Recipe } from "./recipe-schema.ts";
 import { ParameterStore } from "./store.ts";
-import { type Target, targetOf } from "./targets.ts";
+import type { Target } from "./targets.ts";
 import { everCounts, namePaths, type Task, type TaskObjective, traceEvaluation } from "./task.ts";
 
 /** A recipe's model and data, read and checked. Close its streams when done. */
@@ -69,14 +76,12 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
       for (const [objective, o] of own)
         targets.set(
           objective,
-          options.targets?.get(objective) ??
-            declaredTarget(o, spec.corpus) ??
-            targetOf(o, targetSource(corpus.train, o, options)),
+          options.targets?.get(objective) ?? lossOf(o).target(o, targetSource(corpus, o, options)),
         );
       const asked = own.map(([objective, o]) => ({
         name: objective,
+        spec: o,
         target: targets.get(objective)!,
-        zeroInfinity: o.zeroInfinity,
       }));
       streams.push(
         await openStream(corpus, asked, {
@@ -112,22 +117,23 @@ export async function closeStreams(streams: readonly Stream[]): Promise<void> {
   for (const { loader } of streams) await loader.close();
 }
 
-/** The utterances whose symbols or classes an objective learns; with `skipBad`, those that have any. */
+/** Where an objective's symbols or classes are read off: the training part; with `skipBad`, what of it has any. */
 function targetSource(
-  utterances: readonly Stream["items"][number]["utterance"][],
-  objective: Recipe["objectives"][string],
+  { train, spec }: DividedCorpus,
+  objective: Objective,
   { skipBad }: DataOptions,
-) {
-  if (!skipBad) return utterances;
-  return utterances.filter((utterance) => {
+): TargetSource {
+  if (!skipBad) return { utterances: train, corpus: spec };
+  const utterances = train.filter((utterance) => {
     try {
-      targetOf(objective, [utterance]);
+      lossOf(objective).target(objective, { utterances: [utterance], corpus: spec });
       return true;
     } catch (error) {
       if (error instanceof UserError) return false;
       throw error;
     }
   });
+  return { utterances, corpus: spec };
 }
 
 function checkBest(
@@ -136,7 +142,7 @@ function checkBest(
 ) {
   if (evaluate.best === "loss") return;
   const known = active.flatMap(([name, o]) =>
-    ["loss", ...metricNames(o)].map((metric) => `${name}.${metric}`),
+    ["loss", ...lossOf(o).metrics(o)].map((metric) => `${name}.${metric}`),
   );
   if (!known.includes(evaluate.best))
     throw new UserError(

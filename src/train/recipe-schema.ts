@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { objective } from "./losses/index.ts";
 import { count, fraction, key, nonNegative, positive } from "./schema-basics.ts";
 import { corpus, upstream } from "./schema-data.ts";
 import { optimizer, plan, schedule } from "./schema-learning.ts";
@@ -7,83 +8,6 @@ import { optimizer, plan, schedule } from "./schema-learning.ts";
  * What a recipe may say. The description of each key is the only place where its meaning stands: docs/recipes.md is
  * generated from this file and its parts, and error messages read the keys off it.
  */
-
-const moment = z
-  .union([
-    z.strictObject({ epoch: key(nonNegative, "Epochs since the start; 0 is the first.") }),
-    z.strictObject({ step: key(z.int().min(0), "Updates since the start.") }),
-    z.strictObject({ fraction: key(fraction, "Share of all steps.") }),
-  ])
-  .describe("A point of the run.");
-
-const lstmHead = z.strictObject({
-  lstm: key(
-    z.strictObject({
-      hidden: key(count, "Units per direction.").default(256),
-      layers: key(count, "Stacked layers.").default(1),
-      bidirectional: key(z.boolean(), "Read both ways.").default(true),
-      dropout: key(fraction, "Between layers.").default(0),
-      projection: key(
-        z.int().min(0),
-        "Width of a linear layer before the first LSTM; 0 leaves it out.",
-      ).default(0),
-    }),
-    "Stacked LSTMs before the linear layer.",
-  ),
-});
-
-const objective = z.strictObject({
-  loss: key(
-    z.enum(["cross-entropy", "ctc", "mse", "l1"]),
-    "`cross-entropy` for classes, `ctc` for sequences, `mse` and `l1` for numbers.",
-  ),
-  target: key(
-    z
-      .string()
-      .regex(
-        /^(labels\.[^.]+|characters|phones|tokens)$/,
-        "must be `labels.NAME`, `characters`, `phones` or `tokens`",
-      ),
-    "`labels.NAME` of the manifest, the `characters` or white-space-separated `tokens` of its text, or its `phones`.",
-  ),
-  pool: key(
-    z.enum(["mean", "none"]),
-    "`mean` over the valid frames before the head (one output an utterance) or `none` (one a frame). By default `none` for ctc and `mean` otherwise.",
-  ).optional(),
-  head: key(
-    z.union([z.literal("linear"), lstmHead]),
-    "`linear`, or `lstm:` with its own keys, ending in a linear layer.",
-  ).default("linear"),
-  weight: key(
-    z.union([
-      nonNegative,
-      z
-        .array(z.strictObject({ at: moment, weight: key(nonNegative, "The weight there.") }))
-        .min(1)
-        .describe("Points between which the weight moves in a straight line."),
-    ]),
-    "Its factor in the sum of losses: a number, or a list of points `{at: {epoch: 3}, weight: 0.5}` joined by straight lines.",
-  ).default(1),
-  from: key(moment, "Counts from here on: `{epoch: 10}`, `{step: 500}` or `{fraction: 0.1}`.").optional(),
-  until: key(moment, "Counts up to here, this point not included.").optional(),
-  reduction: key(
-    z.enum(["sum", "mean"]),
-    "CTC over a batch: `sum` of the utterances' losses, or `mean` of each divided by its target length. Other losses are always means.",
-  ).default("mean"),
-  zeroInfinity: key(
-    z.boolean(),
-    "CTC: an utterance with more targets than frames counts as 0 instead of being refused.",
-  ).default(false),
-  letterCase: key(
-    z.enum(["keep", "lower", "upper"]),
-    "CTC: the letter case that text is brought to first.",
-  ).default("keep"),
-  dropStress: key(z.boolean(), "CTC: drop stress marks from phones.").default(false),
-  stream: key(
-    z.string(),
-    "Which corpus it learns from: `main`, or a name under `streams`; each stream has its own batches.",
-  ).default("main"),
-});
 
 const batch = z.strictObject({
   size: key(count, "Utterances at most.").default(8),
@@ -240,12 +164,6 @@ export const recipeSchema = z
     if (Object.keys(recipe.objectives).length === 0) fault(["objectives"], "must name at least one loss");
     if ("main" in recipe.streams) fault(["streams", "main"], "is the name of the recipe's own `corpus`");
     for (const [name, o] of Object.entries(recipe.objectives)) {
-      if (o.loss === "ctc" && o.target.startsWith("labels."))
-        fault(["objectives", name, "target"], "must be `characters`, `phones` or `tokens` for ctc");
-      if (o.loss !== "ctc" && !o.target.startsWith("labels."))
-        fault(["objectives", name, "target"], `must be \`labels.NAME\` for ${o.loss}`);
-      if (o.loss === "ctc" && o.pool === "mean")
-        fault(["objectives", name, "pool"], "must be `none` for ctc, which needs every frame");
       if (o.stream !== "main" && !(o.stream in recipe.streams))
         fault(
           ["objectives", name, "stream"],
@@ -263,12 +181,6 @@ export const recipeSchema = z
     ...recipe,
     // Resolved here, so that a run folder's recipe says what was done and not what was left out.
     ...(recipe.epochs === undefined && recipe.steps === undefined ? { epochs: 10 } : {}),
-    objectives: Object.fromEntries(
-      Object.entries(recipe.objectives).map(([name, o]) => [
-        name,
-        { ...o, pool: o.pool ?? (o.loss === "ctc" ? ("none" as const) : ("mean" as const)) },
-      ]),
-    ),
     evaluate: { ...recipe.evaluate, mode: recipe.evaluate.mode ?? bestMode(recipe.evaluate.best) },
   }));
 
@@ -278,9 +190,8 @@ function bestMode(metric: string): "min" | "max" {
 
 /** A recipe as the trainer reads it: every default filled in. */
 export type Recipe = z.output<typeof recipeSchema>;
-export type Objective = Recipe["objectives"][string];
-export type Moment = NonNullable<Objective["from"]>;
+export type { Objective } from "./losses/index.ts";
+export type { HeadSpec, Moment } from "./losses/keys.ts";
 export type CorpusSpec = Recipe["corpus"];
 export type SplitSpec = CorpusSpec["split"];
 export type OptimizerSpec = Recipe["optimizer"];
-export type HeadSpec = Objective["head"];

@@ -4,6 +4,7 @@ import { augmented } from "./augment.ts";
 import type { Stream } from "./data.ts";
 import { batchFeeds, randomFeeds } from "./feeds.ts";
 import type { Training } from "./groups.ts";
+import { lossOf } from "./losses/index.ts";
 import type { Optimiser, UpdateRange } from "./optimiser.ts";
 import { compileTraining, gradientName } from "./program.ts";
 import type { Recipe } from "./recipe-schema.ts";
@@ -74,7 +75,7 @@ export class Stepper {
     for (const [i, { stream, objectives, batch, part, total }] of runs.entries()) {
       const program = await this.program(stream, objectives, headsOnly);
       const share = (o: TaskObjective) =>
-        o.target.kind === "sequence" && o.spec.reduction === "sum" ? 1 : batch.indices.length / total;
+        lossOf(o.spec).over(o.spec) === "sum" ? 1 : batch.indices.length / total;
       const keys = [seed, "step", step, stream.name, part] as const;
       const heard = { ...batch, waves: augmented(batch.waves, this.options.augment, ...keys) };
       const feeds: Record<string, Value> = {

@@ -1,61 +1,19 @@
-import type { Utterance } from "../corpus/manifest.ts";
-import {
-  buildLabels,
-  buildVocabulary,
-  LabelVocabulary,
-  Vocabulary,
-  type VocabularyOptions,
-} from "../corpus/vocab.ts";
-import { quote, UserError } from "../errors.ts";
+import { LabelVocabulary, Vocabulary, type VocabularyOptions } from "../corpus/vocab.ts";
 import type { Json } from "./checkpoint.ts";
-import type { Objective } from "./recipe-schema.ts";
 
 /** What an objective asks of an utterance: symbols, one class, or one number. */
-export type Target =
-  | { readonly kind: "sequence"; readonly vocabulary: Vocabulary }
-  | { readonly kind: "class"; readonly labels: LabelVocabulary }
-  | { readonly kind: "number"; readonly label: string };
-
-/** Reads an objective's symbols or classes off the training utterances. @throws UserError naming the utterance */
-export function targetOf(objective: Objective, utterances: readonly Utterance[]): Target {
-  if (objective.loss === "ctc")
-    return { kind: "sequence", vocabulary: buildVocabulary(utterances, unitOf(objective)) };
-  const label = objective.target.slice("labels.".length);
-  return objective.loss === "cross-entropy"
-    ? { kind: "class", labels: buildLabels(utterances, label) }
-    : { kind: "number", label };
+export type Target = SequenceTarget | ClassTarget | NumberTarget;
+export interface SequenceTarget {
+  readonly kind: "sequence";
+  readonly vocabulary: Vocabulary;
 }
-
-const unitOf = (o: Objective): VocabularyOptions => ({
-  unit: o.target as VocabularyOptions["unit"],
-  letterCase: o.letterCase,
-  dropStress: o.dropStress,
-});
-
-/** Outputs that a head needs for a target. */
-export const targetSize = (target: Target): number =>
-  target.kind === "sequence"
-    ? target.vocabulary.size
-    : target.kind === "class"
-      ? target.labels.classes.length
-      : 1;
-
-/** An utterance's target as numbers: symbols, [class] or [value]. @throws UserError naming the utterance */
-export function encodeTarget(target: Target, utterance: Utterance): number[] {
-  switch (target.kind) {
-    case "sequence":
-      return target.vocabulary.encode(utterance);
-    case "class":
-      return [target.labels.encode(utterance)];
-    case "number": {
-      const value = Number(utterance.labels?.[target.label] ?? Number.NaN);
-      if (!Number.isFinite(value))
-        throw new UserError(
-          `utterance ${quote(utterance.id)} has ${target.label} ${quote(utterance.labels?.[target.label])}, which is not a number`,
-        );
-      return [value];
-    }
-  }
+export interface ClassTarget {
+  readonly kind: "class";
+  readonly labels: LabelVocabulary;
+}
+export interface NumberTarget {
+  readonly kind: "number";
+  readonly label: string;
 }
 
 /** Targets as plain data, kept in a run's folder so that `eval` needs no training data. */

@@ -1,15 +1,17 @@
-import { dropout, maskedMean, type Training, trainingMode, validFrames } from "../nn/layers.ts";
-import { crossEntropy, ctc, weightedSum } from "../nn/losses.ts";
+import { dropout, type Training, trainingMode, validFrames } from "../nn/layers.ts";
+import { batchMean, weightedSum } from "../nn/losses.ts";
 import * as ops from "../ops/index.ts";
 import { ParameterTable } from "../params/params.ts";
 import { hash32 } from "../random.ts";
 import { symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { head, weightedLayers } from "./heads.ts";
+import { weightedLayers } from "./heads.ts";
+import { lossOf } from "./losses/index.ts";
+import type { Pass, Term } from "./losses/kind.ts";
 import type { Model } from "./model.ts";
 import type { Traced } from "./program.ts";
 import type { Objective } from "./recipe-schema.ts";
-import { type Target, targetSize } from "./targets.ts";
+import type { Target } from "./targets.ts";
 
 /** One loss of the weighted sum, with what it asks and the path of its head's parameters. */
 export interface TaskObjective {
@@ -43,7 +45,7 @@ export interface TrainingTrace {
 
 /**
  * The training pass of some objectives: outputs `loss` (their weighted sum) and `loss.NAME`. Inputs besides parameters:
- * `audio`, `frames`, `labels.NAME` (and `targets.NAME` of sequences), `weight.NAME`, `seed`, and where the
+ * `audio`, `frames`, `labels.NAME` (and what else a loss asks for), `weight.NAME`, `seed`, and where the
  * configuration has them `hide.frames`, `hide.channels`, `keep.layers.N`.
  */
 export function traceTraining(task: Task, objectives: readonly TaskObjective[]): TrainingTrace {
@@ -73,8 +75,9 @@ export function traceTraining(task: Task, objectives: readonly TaskObjective[]):
   });
   const heard = dropout(features, settings.final_dropout, training);
   const terms = objectives.map((o) => {
-    const scores = scoresOf(o, heard, valid, table, headTraining(seed, o.name));
-    const loss = reduced(o, scores, { frames, valid, ...labelInputs(o, batch, declare) });
+    const pass = { frames, valid, features: heard, training: headTraining(seed, o.name) };
+    const term = termOf(o, pass, table, declare);
+    const loss = term.loss?.() ?? batchMean(term.each());
     return { name: o.name, loss, weight: declare(ops.input(`weight.${o.name}`, [])) };
   });
   return {
@@ -102,11 +105,9 @@ export function traceEvaluation(task: Task, objectives: readonly TaskObjective[]
   const { features, valid, hidden } = hear(task, table, { audio, frames });
   const outputs: Record<string, Tensor> = {};
   for (const o of objectives) {
-    const scores = scoresOf(o, features, valid, table);
-    outputs[`scores.${o.name}`] = summarised(o, scores, valid);
-    if (!withLosses) continue;
-    const labels = labelInputs(o, audio.shape[0], declare);
-    outputs[`losses.${o.name}`] = lossEach(o, scores, { frames, valid, ...labels });
+    const term = termOf(o, { frames, valid, features }, table, declare);
+    outputs[`scores.${o.name}`] = term.scores;
+    if (withLosses) outputs[`losses.${o.name}`] = term.each();
   }
   return { table, outputs, inputs, hidden };
 }
@@ -157,74 +158,13 @@ function headTraining(seed: Tensor, name: string): Training {
   return { seed, nextSite: () => hash32("head", name, place++) | 0 };
 }
 
-function scoresOf(
-  { spec, target, path }: TaskObjective,
-  features: Tensor,
-  valid: Tensor,
+/** An objective's loss in a graph, its inputs declared and its head's parameters at its path. */
+function termOf(
+  o: TaskObjective,
+  pass: Omit<Pass, "head" | "input">,
   table: ParameterTable,
-  training?: Training,
-): Tensor {
-  const size = targetSize(target);
-  return head({ features, valid, spec: spec.head, pool: spec.pool, size, training }, table.at(path));
-}
-
-interface Answers {
-  frames: Tensor;
-  valid: Tensor;
-  labels: Tensor;
-  targets?: Tensor;
-}
-
-function labelInputs(
-  { name, target }: TaskObjective,
-  batch: Tensor["shape"][number],
   declare: Declare,
-): Pick<Answers, "labels" | "targets"> {
-  const input = (key: string, shape: Tensor["shape"], dtype: "i32" | "f32") =>
-    declare(ops.input(`${key}.${name}`, shape, dtype));
-  if (target.kind === "number") return { labels: input("labels", [batch], "f32") };
-  if (target.kind === "class") return { labels: input("labels", [batch], "i32") };
-  return {
-    labels: input("labels", [batch, symbol(`labels.${name}`)], "i32"),
-    targets: input("targets", [batch], "i32"),
-  };
-}
-
-/** The loss of each utterance [batch]: over its labels for CTC with mean reduction, over its frames where a head does not pool. */
-function lossEach(o: TaskObjective, scores: Tensor, a: Answers): Tensor {
-  const { spec, target } = o;
-  if (target.kind === "sequence") {
-    const losses = ops.ctcLoss(scores, a.labels, a.frames, a.targets!, ctcOptions(o));
-    return spec.reduction === "sum" ? losses : ops.div(losses, ops.maximum(ops.cast(a.targets!, "f32"), 1));
-  }
-  const [batch] = scores.shape;
-  if (target.kind === "class") {
-    if (spec.pool === "mean") return crossEntropy(scores, a.labels);
-    // A frame's loss is linear in its log-probabilities, so their mean has the mean loss.
-    const [, classes] = [batch, scores.shape[2]];
-    const chosen = ops.cast(ops.equal(ops.reshape(a.labels, [batch, 1]), ops.range(classes)), "f32");
-    return ops.neg(ops.reduceSum(ops.mul(maskedMean(ops.logSoftmax(scores), a.valid), chosen), [1]));
-  }
-  const wanted = ops.reshape(a.labels, spec.pool === "mean" ? [batch, 1] : [batch, 1, 1]);
-  const difference = ops.sub(scores, wanted);
-  const each = spec.loss === "l1" ? ops.abs(difference) : ops.mul(difference, difference);
-  return ops.reshape(spec.pool === "mean" ? each : maskedMean(each, a.valid), [batch]);
-}
-
-function reduced(o: TaskObjective, scores: Tensor, a: Answers): Tensor {
-  const { target, spec } = o;
-  if (target.kind === "sequence")
-    return ctc(scores, a.labels, a.frames, a.targets!, { ...ctcOptions(o), reduction: spec.reduction });
-  return ops.reduceMean(lossEach(o, scores, a), [0]);
-}
-
-const ctcOptions = ({ spec, target }: TaskObjective) => ({
-  blank: target.kind === "sequence" ? target.vocabulary.blank : 0,
-  zeroInfinity: spec.zeroInfinity,
-});
-
-/** Scores as evaluation reads them: [batch, frames, symbols], [batch, classes] (log-probabilities up to a constant) or [batch, 1]. */
-function summarised({ target, spec }: TaskObjective, scores: Tensor, valid: Tensor): Tensor {
-  if (target.kind === "sequence" || spec.pool === "mean") return scores;
-  return maskedMean(target.kind === "class" ? ops.logSoftmax(scores) : scores, valid);
+): Term {
+  const input: Pass["input"] = (key, shape, dtype) => declare(ops.input(`${key}.${o.name}`, shape, dtype));
+  return lossOf(o.spec).term(o, { ...pass, head: table.at(o.path), input });
 }

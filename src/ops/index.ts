@@ -6,6 +6,7 @@ import { sumTo } from "./reduce.ts";
 import { scalar } from "./source.ts";
 
 export * from "./conv.ts";
+export * from "./conv2d.ts";
 export * from "./ctc.ts";
 export * from "./elementwise.ts";
 export * from "./matmul.ts";

@@ -1,6 +1,7 @@
-import { dropout, linear, maskedMean, type Training } from "../nn/layers.ts";
+import { linear, maskedMean, type Training } from "../nn/layers.ts";
+import { lstmLayers } from "../nn/recurrent.ts";
 import * as ops from "../ops/index.ts";
-import { constantInit, normalInit, type Params, uniformInit } from "../params/params.ts";
+import { constantInit, normalInit, type Params } from "../params/params.ts";
 import type { Shape } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { HeadSpec } from "./recipe-schema.ts";
@@ -28,36 +29,9 @@ export function head(input: HeadInput, p: Params): Tensor {
 
 type LstmSpec = Exclude<HeadSpec, "linear">["lstm"];
 
-/** LSTM layers under PyTorch's parameter names; padding keeps the state, so a backward walk starts from silence. */
 function stackedLstm(x: Tensor, valid: Tensor, spec: LstmSpec, p: Params, training?: Training): Tensor {
-  const [batch, frames] = x.shape;
-  const mask = ops.reshape(ops.transpose(ops.cast(valid, "f32"), [1, 0]), [frames, batch, 1]);
-  let h = spec.projection > 0 ? linear(x, p.at("projection"), spec.projection) : x;
-  h = ops.transpose(h, [1, 0, 2]);
-  for (let layer = 0; layer < spec.layers; layer++) {
-    if (layer > 0) h = dropout(h, spec.dropout, training);
-    const below = h;
-    const walk = (reverse: boolean) =>
-      lstmDirection(below, mask, spec.hidden, p.at("lstm"), `l${layer}${reverse ? "_reverse" : ""}`, reverse);
-    h = spec.bidirectional ? ops.concat([walk(false), walk(true)], 2) : walk(false);
-  }
-  return ops.transpose(h, [1, 0, 2]);
-}
-
-function lstmDirection(
-  x: Tensor,
-  mask: Tensor,
-  hidden: number,
-  p: Params,
-  suffix: string,
-  reverse: boolean,
-): Tensor {
-  const dim = x.shape[2] as number;
-  const init = uniformInit(1 / Math.sqrt(hidden));
-  const get = (name: string, shape: readonly number[]) => p.get(`${name}_${suffix}`, shape, init);
-  const bias = ops.add(get("bias_ih", [4 * hidden]), get("bias_hh", [4 * hidden]));
-  const projected = ops.affine(x, get("weight_ih", [4 * hidden, dim]), bias);
-  return ops.lstm(projected, get("weight_hh", [4 * hidden, hidden]), mask, reverse);
+  const narrow = spec.projection > 0 ? linear(x, p.at("projection"), spec.projection) : x;
+  return lstmLayers(narrow, valid, spec, p.at("lstm"), training)[spec.layers - 1];
 }
 
 /**

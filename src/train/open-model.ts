@@ -154,7 +154,8 @@ function audioOf(
   const beside = join(path, "preprocessor_config.json");
   const isFolder = statSync(path).isDirectory();
   const said = isFolder && existsSync(beside) ? readJsonObject(beside) : preprocessor;
-  if (family === "decoar2") return { sampleRate: upstream.sampleRate, normalize: false };
+  if (["decoar2", "pase", "log-mel"].includes(family))
+    return { sampleRate: upstream.sampleRate, normalize: false };
   const { sampling_rate: rate, do_normalize: normalize } = said ?? {};
   if (said === undefined)
     notes.push(

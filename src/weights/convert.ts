@@ -3,7 +3,7 @@ import { dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { writeAtomically } from "./file.ts";
-import { HEADS_FILE, inTransformers } from "./names.ts";
+import { HEADS_FILE, inTransformers, isInTransformers } from "./names.ts";
 import { writeSafetensors } from "./safetensors.ts";
 import type { TensorFile } from "./tensor-file.ts";
 
@@ -47,8 +47,8 @@ export function writeHuggingFaceFolder(checkpoint: Checkpoint, folder: string): 
   const target = resolve(folder);
   const temporary = join(dirname(target), `.convert-${process.pid}.tmp`);
   const names = [...weights.infos.keys()];
-  // DeCoAR 2.0 is no model of transformers at all; its folder serves us alone and stays in one piece.
-  const heads = family === "decoar2" ? [] : names.filter((name) => !inTransformers(family, name));
+  // A family that is no model of transformers at all: its folder serves us alone and stays in one piece.
+  const heads = !isInTransformers(family) ? [] : names.filter((name) => !inTransformers(family, name));
   const files: string[] = [];
   const put = (name: string, write: (path: string) => void) => {
     write(join(temporary, name));

@@ -108,7 +108,7 @@ export function familyByNames(names: readonly string[]): Family | undefined {
   return undefined;
 }
 
-const ARCHITECTURE: Record<Family, string> = {
+const ARCHITECTURE: Partial<Record<Family, string>> = {
   wav2vec2: "Wav2Vec2",
   hubert: "Hubert",
   wavlm: "WavLM",

@@ -1,7 +1,12 @@
 import { quote, UserError } from "../errors.ts";
 
-/** Model families whose checkpoints we read, by Hugging Face's `model_type` ("decoar2" is ours: transformers has none). */
-export type Family = "wav2vec2" | "hubert" | "wavlm" | "data2vec-audio" | "decoar2";
+/** Model families whose checkpoints we read, by Hugging Face's `model_type`; those that transformers does not have are ours. */
+export type Family = "wav2vec2" | "hubert" | "wavlm" | "data2vec-audio" | OwnFamily;
+type OwnFamily = "decoar2" | "pase" | "log-mel";
+const OWN: readonly string[] = ["decoar2", "pase", "log-mel"] satisfies OwnFamily[];
+
+/** Whether transformers has a class for the family. */
+export const isInTransformers = (family: Family): boolean => !OWN.includes(family);
 
 /** What precedes an encoder's parameter names in a checkpoint with heads. */
 export const PREFIXES: Record<Family, string> = {
@@ -10,6 +15,8 @@ export const PREFIXES: Record<Family, string> = {
   wavlm: "wavlm.",
   "data2vec-audio": "data2vec_audio.",
   decoar2: "decoar2.",
+  pase: "pase.",
+  "log-mel": "log_mel.",
 };
 
 // A bare base model (hubert-base-ls960, say) is saved without its prefix; these are the names it starts with.
@@ -30,11 +37,11 @@ export function headOf(name: string): "task" | "pre-training" | undefined {
 export const HEADS_FILE = "heads.safetensors";
 
 /**
- * Whether transformers' class for the family has this parameter. HuBERT's pre-training head exists only in fairseq, and
- * DeCoAR 2.0 only in s3prl: they go to a file of their own, so that transformers loads the rest without a warning.
+ * Whether transformers' class for the family has this parameter. HuBERT's pre-training head exists only in fairseq: it goes
+ * to a file of its own, so that transformers loads the rest without a warning.
  */
 export const inTransformers = (family: Family, name: string): boolean =>
-  family !== "decoar2" && !/^(final_proj\.|label_embs_concat$)/.test(name);
+  isInTransformers(family) && !/^(final_proj\.|label_embs_concat$)/.test(name);
 
 /**
  * Weight normalisation w = g v / |v| has two spellings: `weight_g`, `weight_v` (torch.nn.utils.weight_norm) and
@@ -93,7 +100,7 @@ const FAIRSEQ: readonly [RegExp, string][] = [
   [/^encoder\.layer_norm\.(weight|bias)$/, "encoder.layer_norm.$1"],
 ];
 
-const FAIRSEQ_HEADS: Record<Family, readonly [RegExp, string][]> = {
+const FAIRSEQ_HEADS: Partial<Record<Family, readonly [RegExp, string][]>> = {
   wav2vec2: [
     [/^quantizer\.vars$/, "quantizer.codevectors"],
     [/^quantizer\.weight_proj\.(weight|bias)$/, "quantizer.weight_proj.$1"],
@@ -108,15 +115,10 @@ const FAIRSEQ_HEADS: Record<Family, readonly [RegExp, string][]> = {
     [/^final_proj\.(weight|bias)$/, "final_proj.$1"],
     [/^label_embs_concat$/, "label_embs_concat"],
   ],
-  "data2vec-audio": [],
-  decoar2: [],
 };
 
 /** Tensors that are left out, and why. Anything else that no rule knows is an error. */
-const DROPPED: Record<Family, readonly [RegExp, string][]> = {
-  wav2vec2: [],
-  hubert: [],
-  wavlm: [],
+const DROPPED: Partial<Record<Family, readonly [RegExp, string][]>> = {
   "data2vec-audio": [
     [/^_ema$|^_ema\./, "the teacher's moving average, needed only to resume its own pre-training"],
     [/^final_proj\./, "data2vec's regression head, used only in its own pre-training"],
@@ -160,7 +162,7 @@ function translate(from: string, family: Family, fairseq: boolean): PlanLine | u
     if (!to.startsWith(PREFIXES[family]) && !headOf(to)) return undefined;
     return line(from, to, "Hugging Face's own name");
   }
-  const dropped = DROPPED[family].find(([pattern]) => pattern.test(bare));
+  const dropped = DROPPED[family]?.find(([pattern]) => pattern.test(bare));
   if (dropped) return { from, action: "dropped", why: dropped[1] };
   // w2v_encoder.proj is the fine-tuned output layer; HuBERT's fine-tuned models call it the same.
   const output = /^(?:module\.)?w2v_encoder\.proj\.(weight|bias)$/.exec(from);
@@ -171,7 +173,7 @@ function translate(from: string, family: Family, fairseq: boolean): PlanLine | u
       return line(from, to, "fairseq's name for it");
     }
   }
-  for (const [pattern, replacement] of FAIRSEQ_HEADS[family]) {
+  for (const [pattern, replacement] of FAIRSEQ_HEADS[family] ?? []) {
     if (pattern.test(bare)) return line(from, bare.replace(pattern, replacement), "pre-training head");
   }
   return undefined;

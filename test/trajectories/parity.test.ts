@@ -5,9 +5,12 @@ import { referenceDir } from "../shared.ts";
 
 // Logits, hidden states, loss, all gradients and ten steps of Adam against transformers and PyTorch.
 
-const committed = join(import.meta.dirname, "../fixtures/reference/wav2vec2-tiny");
+const committed = ["wav2vec2-tiny", "pase-tiny"];
 const folders = [
-  { name: "wav2vec2-tiny (in this repository)", folder: committed },
+  ...committed.map((name) => ({
+    name: `${name} (in this repository)`,
+    folder: join(import.meta.dirname, "../fixtures/reference", name),
+  })),
   ...["wav2vec2-base", "wav2vec2-xlsr"].map((name) => ({ name, folder: referenceDir("upstreams", name) })),
 ];
 

@@ -56,6 +56,21 @@ describe("real sizes", () => {
     expect([upstream.frames(80_000), upstream.frames(80_160)]).toEqual([249, 250]);
   });
 
+  // The text's 5 x 256 BLSTM and one hidden layer of 256, and the settings' 6 x 256 and two of 512; counted in PyTorch.
+  test.each([
+    ["paper", 256, 5, 14_161_488],
+    ["released", 512, 6, 16_067_664],
+  ])("PASE-like encoder of the %s", (variant, width, layers, parameters) => {
+    const { upstream, table, hidden, last } = trace({ model_type: "pase", variant });
+    const specs = [...table.specs.values()];
+    expect(specs.reduce((sum, { shape }) => sum + sizeOf(shape), 0)).toBe(parameters);
+    const frames = upstream.frames(symbol("samples"));
+    expect(showShape(last.shape)).toBe(showShape([symbol("batch"), frames, width]));
+    const state = showShape([symbol("batch"), frames, 512]);
+    expect(hidden.map((t) => showShape(t.shape))).toEqual(Array(layers).fill(state));
+    expect([upstream.hop, upstream.hiddenSize, upstream.frames(80_000)]).toEqual([160, width, 498]);
+  });
+
   test("log-mel: 80 bands and their slopes, without parameters", () => {
     const { upstream, table, hidden } = trace({ model_type: "log-mel" });
     expect([hidden.length, upstream.hop, upstream.hiddenSize, upstream.layers]).toEqual([1, 160, 240, 0]);
@@ -84,6 +99,10 @@ describe("configurations that are refused", () => {
     [{ model_type: "data2vec-audio", feat_extract_norm: "group" }, /"feat_extract_norm" is not usable/],
     [{ model_type: "data2vec-audio", conv_dim: [] }, /equally many entries, at least one, not 0, 7 and 7/],
     [{ model_type: "wav2vec2", hidden_act: "toString" }, /hidden_act "toString" is not one of gelu/],
+    [{ model_type: "pase", mask_feature_prob: 0.1 }, /"mask_feature_prob" is not usable: channels of this/],
+    [{ model_type: "pase", cnn_kernel_size: 4 }, /"cnn_kernel_size" is not usable: it must be odd/],
+    [{ model_type: "pase", frequency_pooling: 8 }, /"frequency_pooling" is not usable: no band is left/],
+    [{ model_type: "pase", normalize: "global" }, /`global` wants feature_mean and feature_std/],
     [{ model_type: "log-mel", deltas: 3 }, /"deltas" is not usable/],
   ])("%j", (config, sentence) => {
     expect(() => upstreamOf(config, "config.json")).toThrow(sentence);

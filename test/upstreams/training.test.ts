@@ -26,6 +26,7 @@ describe("a training step", () => {
     ["wavlm", { ...TINY_CONFIG, ...random, num_buckets: 32, max_bucket_distance: 80 }],
     ["data2vec-audio", { ...plain, ...random, num_conv_pos_embeddings: 2, conv_pos_kernel_size: 5 }],
     ["decoar2", { ...plain, ...random }],
+    ["pase", { cnn_channels: [4, 4], rnn_layers: 2, rnn_neurons: 8, dnn_neurons: [8], mask_time_prob: 0.2 }],
     ["log-mel", { mask_time_prob: 0.2 }],
   ])("of %s has finite gradients that reach the heads and most of the model", async (model_type, config) => {
     const objectives = {

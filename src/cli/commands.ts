@@ -30,6 +30,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./sweep-train.ts"),
   },
   {
+    name: "merge",
+    summary: "merge models that were tuned from one base: interpolation, linear, TIES, DARE, SLERP",
+    load: () => import("./merge.ts"),
+  },
+  {
     name: "parity",
     summary: "compare with reference values from PyTorch",
     load: () => import("./parity.ts"),

@@ -7,6 +7,7 @@ import type { Evaluation, Evaluator, Prediction } from "./evaluation.ts";
 import { exportModel } from "./export.ts";
 import { LINEAGE_FILE } from "./lineage.ts";
 import type { Answer } from "./losses/kind.ts";
+import { writeMasks } from "./mask-file.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunFolder } from "./run-folder.ts";
 
@@ -30,8 +31,8 @@ export async function finishRun(
   run: RunFolder,
   log: (line: string) => void,
 ): Promise<Record<string, number>> {
-  const { streams, task, store } = prepared;
-  exportModel(run.path, task, store, streams[0]);
+  const { streams } = prepared;
+  exportTrained(run.path, prepared);
   const metrics: Record<string, number> = {};
   const predictions: Prediction[] = [];
   for (const part of ["valid", "test"] as const) {
@@ -46,11 +47,17 @@ export async function finishRun(
   return metrics;
 }
 
+/** The model in Hugging Face's form, and what a plan learned that this form has no place for. */
+function exportTrained(folder: string, { task, store, streams, masks }: Prepared): void {
+  exportModel(folder, task, store, streams[0]);
+  if (masks !== undefined) writeMasks(folder, masks, store, task.model.upstream.prefix);
+}
+
 /** The model as the last update left it, in a folder that reads like a run's own. */
-export function exportLast(run: RunFolder, { task, store, streams }: Prepared): void {
+export function exportLast(run: RunFolder, prepared: Prepared): void {
   const folder = run.file("last");
   mkdirSync(folder, { recursive: true });
-  exportModel(folder, task, store, streams[0]);
+  exportTrained(folder, prepared);
   for (const name of ["recipe.yaml", LINEAGE_FILE]) copyFileSync(run.file(name), join(folder, name));
 }
 

@@ -12,6 +12,7 @@ import {
 import { type Training, trainingOf } from "./groups.ts";
 import { lossOf } from "./losses/index.ts";
 import type { TargetSource } from "./losses/kind.ts";
+import { maskPlan, startMasks, type WeightMasks } from "./masks.ts";
 import { loadUpstream, modelOf } from "./model.ts";
 import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
 import { UpdateOrder } from "./order.ts";
@@ -27,6 +28,8 @@ export interface Loaded {
   readonly streams: readonly Stream[];
   readonly store: ParameterStore;
   readonly training: ReadonlyMap<string, Training>;
+  /** The masks over frozen weights that the plan learns. */
+  readonly masks?: WeightMasks;
 }
 
 /** Everything a run needs, with nothing written yet. */
@@ -174,12 +177,18 @@ export function parametersOf(recipe: Recipe, task: Task, weights = true) {
   const names = [...table.specs.keys()];
   const byBareName = trainingOf(names.map(bare), recipe.plan, recipe.optimizer);
   const training = new Map(names.map((name) => [name, byBareName.get(bare(name))!]));
-  const store = new ParameterStore(table.specs, (name) => !training.get(name)!.frozen);
+  const plan = maskPlan(recipe.plan.mask, training, prefix);
+  const store = new ParameterStore(
+    table.specs,
+    (name) => !training.get(name)!.frozen,
+    (name) => plan?.masked.has(name) ?? false,
+  );
   if (store.trainedSize === 0) throw new UserError("plan.freeze: leaves no parameter to train");
   store.initialise(
     recipe.seed,
     names.filter((name) => task.model.source === undefined || !name.startsWith(prefix)),
   );
-  if (weights) loadUpstream(task.model, store);
-  return { store, training };
+  if (!weights) return { store, training };
+  loadUpstream(task.model, store);
+  return { store, training, masks: plan && startMasks(plan, store, recipe.seed) };
 }

@@ -11,6 +11,46 @@ const group = z.strictObject({
   lr: key(nonNegative, "Factor of the learning rate.").default(1),
   weightDecay: key(nonNegative, "Instead of the optimiser's weight decay.").optional(),
 });
+const modules = z.enum(["ffn", "attention", "both"]);
+const layers = key(
+  z.union([z.literal("all"), z.array(z.int().min(0)).min(1)]),
+  "Transformer layers, from 0: `all`, or a list.",
+).default("all");
+
+export const mask = z.strictObject({
+  modules: key(
+    modules,
+    "Which weight matrices: the feed-forward blocks', the attention's four projections, or both.",
+  ).default("ffn"),
+  layers,
+  sparsity: key(
+    fraction,
+    "Share of weights that a mask switches off; of n entries floor((1 - (1 - s)) n).",
+  ).default(0.1),
+  rates: key(
+    z.array(
+      z.strictObject({
+        match: key(z.string(), "Parameter names, as in `groups`; the first that fits counts."),
+        sparsity: key(fraction, "Their sparsity."),
+      }),
+    ),
+    "Matrices with a sparsity of their own.",
+  ).default([]),
+  scope: key(
+    z.enum(["matrix", "layer", "global"]),
+    "What is ranked together: each matrix by itself, a layer's matrices, or all.",
+  ).default("matrix"),
+  init: key(
+    z.enum(["order-preserving", "random", "magnitude", "magnitude-mask"]),
+    "How scores start: random ones dealt in the order of the weights' magnitudes; as drawn; the weights over `scale`; or 1 where magnitude pruning keeps a weight and 0 elsewhere.",
+  ).default("order-preserving"),
+  scale: key(positive, "Divides the weights for `init: magnitude`.").default(1),
+  alsoTrain: key(
+    z.array(z.string()),
+    "Parameters of the upstream that train beside the scores, as in `groups`; heads always do.",
+  ).default(["masked_spec_embed"]),
+});
+
 export const plan = z.strictObject({
   freeze: key(
     z.array(z.string()),
@@ -22,6 +62,10 @@ export const plan = z.strictObject({
     "Encoder layers whose inner values are computed again in the backward pass instead of kept: less memory, about a third more time.",
   ).default("none"),
   groups: key(z.array(group), "Parts with a learning rate or weight decay of their own.").default([]),
+  mask: key(
+    mask,
+    "Learn which weights to keep instead of changing them (S3-Router): scores train, weights are frozen, and a weight counts while its score ranks high enough.",
+  ).optional(),
 });
 
 const lr = key(positive, "Peak learning rate.");

@@ -5,6 +5,7 @@ import type { Stream } from "./data.ts";
 import { batchFeeds, randomFeeds } from "./feeds.ts";
 import type { Training } from "./groups.ts";
 import { lossOf } from "./losses/index.ts";
+import type { WeightMasks } from "./masks.ts";
 import type { Optimiser, UpdateRange } from "./optimiser.ts";
 import { compileTraining, gradientName } from "./program.ts";
 import type { Recipe } from "./recipe-schema.ts";
@@ -28,6 +29,7 @@ export interface StepperOptions {
   readonly optimizer: Recipe["optimizer"];
   /** How each parameter trains, by its name in the store. */
   readonly training: ReadonlyMap<string, Training>;
+  readonly masks?: WeightMasks;
   readonly recompute: Recipe["plan"]["recompute"];
   readonly augment: Recipe["augment"];
   readonly seed: number;
@@ -92,6 +94,7 @@ export class Stepper {
       if (runs.length > 1) this.accumulate(i === 0);
     }
     if (runs.length > 1) store.gradients.set(this.sums!);
+    this.options.masks?.scoreGradients(reached);
     const loss = Object.entries(losses).reduce((sum, [name, value]) => sum + weights[name] * value, 0);
     return { loss, losses, reached };
   }
@@ -105,6 +108,7 @@ export class Stepper {
     const scale = optimizer.clip > 0 ? Math.min(1, optimizer.clip / (norm + 1e-6)) : 1;
     if (!Number.isFinite(norm)) return norm;
     await optimiser.step(ranges, scale);
+    this.options.masks?.apply();
     for (const name of reached) this.updates[name] = (this.updates[name] ?? 0) + 1;
     return norm;
   }

@@ -11,7 +11,8 @@ export interface Span {
 
 /**
  * All weights of a model in one buffer, and gradients in another that covers only what trains: allocated once, read
- * and written in place by the compiled graphs.
+ * and written in place by the compiled graphs. Of a masked parameter the trained buffer holds the scores, and what the
+ * graph reads is an array apart.
  */
 export class ParameterStore {
   readonly weights: Float32Array;
@@ -23,7 +24,11 @@ export class ParameterStore {
   /** Weights [0, trainedSize) train at some time of the run. */
   readonly trainedSize: number;
 
-  constructor(specs: ReadonlyMap<string, ParameterSpec>, trained: (name: string) => boolean) {
+  constructor(
+    specs: ReadonlyMap<string, ParameterSpec>,
+    trained: (name: string) => boolean,
+    masked: (name: string) => boolean = () => false,
+  ) {
     this.specs = specs;
     // What trains comes first, so that gradients and optimiser states need no gaps.
     const ordered = [...specs.values()].filter(({ name }) => trained(name));
@@ -36,17 +41,24 @@ export class ParameterStore {
     for (const { name, shape } of ordered) {
       const end = at + sizeOf(shape);
       this.spans.set(name, { name, start: at, end });
-      this.values[name] = f32(shape, this.weights.subarray(at, end));
+      const mine = this.weights.subarray(at, end);
+      this.values[name] = f32(shape, masked(name) ? new Float32Array(mine.length) : mine);
       if (end <= this.trainedSize) this.gradientValues[name] = f32(shape, this.gradients.subarray(at, end));
       at = end;
     }
   }
 
-  /** The array of one parameter. */
+  /** The array of one parameter, as the graph reads it. */
   array(name: string): Float32Array {
     const value = this.values[name];
     if (value === undefined) throw new Error(`there is no parameter '${name}'`);
     return value.data as Float32Array;
+  }
+
+  /** What trains in the place of a masked parameter. */
+  scores(name: string): Float32Array {
+    const { start, end } = this.spans.get(name)!;
+    return this.weights.subarray(start, end);
   }
 
   isTrained(name: string): boolean {

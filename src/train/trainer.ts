@@ -92,7 +92,7 @@ class Trainer {
   }
 
   async run(): Promise<TrainResult> {
-    const { recipe, store, task, training, totalSteps } = this.prepared;
+    const { recipe, store, task, training, masks, totalSteps } = this.prepared;
     const threads = recipe.threads || availableParallelism();
     const program = { threads };
     const optimiser = new Optimiser(recipe.optimizer, store, program);
@@ -102,6 +102,7 @@ class Trainer {
       optimiser,
       optimizer: recipe.optimizer,
       training,
+      masks,
       recompute: recipe.plan.recompute,
       augment: recipe.augment,
       seed: recipe.seed,
@@ -110,7 +111,10 @@ class Trainer {
     const evaluator = new Evaluator(task, store, { ...program, batch: recipe.evaluate.batch });
     const buffers = { weights: store.weights.subarray(0, store.trainedSize), ...optimiser.states };
     const resumed = this.states.load(buffers, this.options.log);
-    if (resumed !== undefined) this.state = resumed;
+    if (resumed !== undefined) {
+      this.state = resumed;
+      masks?.apply();
+    }
     Object.assign(stepper.updates, this.state.updates);
     const log = openLog(this.folder.file("log.jsonl"), this.state.step);
     const shown = progress({ label: "training", total: totalSteps, start: this.state.step });
@@ -125,6 +129,7 @@ class Trainer {
       }
       if (recipe.checkpoint.last) exportLast(this.folder, this.prepared);
       if (this.state.best !== null) this.states.loadBest(this.state.best.step, buffers.weights);
+      masks?.apply();
       const metrics = await finishRun(this.prepared, evaluator, this.folder, this.options.log);
       await this.options.publish?.(this.folder.path, metrics);
       this.folder.update({ status: "finished", metrics });

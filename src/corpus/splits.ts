@@ -14,6 +14,8 @@ export type SplitSpec =
    * 0 for none) validate, the rest train. `stratify` names labels whose values are dealt evenly over the folds.
    */
   | { by: "folds"; folds: number; fold: number; seed: number; stratify?: string[]; validFolds?: number }
+  /** By lists of utterance ids, kept in a file so that all recipes divide a corpus alike. */
+  | { by: "list"; train: readonly string[]; valid: readonly string[]; test: readonly string[] }
   /** By chance over utterances: speakers land on both sides, so this must be asked for (`allowSpeakerOverlap`). */
   | { by: "random"; valid: number; test: number; seed: number };
 
@@ -114,9 +116,27 @@ function assign(
         return distance === 0 ? "test" : distance <= validFolds ? "valid" : "train";
       };
     }
+    case "list":
+      return byLists(spec);
     case "random":
       return byChance(utterances, spec);
   }
+}
+
+function byLists(lists: Extract<SplitSpec, { by: "list" }>): (utterance: Utterance) => Part {
+  const home = new Map<string, Part>();
+  for (const part of parts)
+    for (const id of lists[part]) {
+      const first = home.get(id);
+      if (first !== undefined)
+        throw new UserError(`the split lists utterance ${quote(id)} in both ${first} and ${part}`);
+      home.set(id, part);
+    }
+  return ({ id }) => {
+    const part = home.get(id);
+    if (part !== undefined) return part;
+    throw new UserError(`utterance ${quote(id)} is in no part of the split's lists`);
+  };
 }
 
 function fieldPart(utterance: Utterance): Part {

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { confusionMatrix } from "../metrics/classification.ts";
 import { countEdits } from "../metrics/error-rate.ts";
 import { bootstrapInterval, type Interval, meanOf, ratioOf } from "../metrics/significance.ts";
@@ -230,6 +230,8 @@ function splitNote({ corpus: { split } }: Recipe): string {
       return `Test speakers: ${split.test.join(", ")}; validation: ${split.valid.join(", ") || "none"}; no speaker is in two parts.`;
     case "folds":
       return `Fold ${split.fold} of ${split.folds} is the test part; no speaker is in two folds.`;
+    case "list":
+      return `Parts are the lists of ${split.corpus} in ${basename(split.file)}.`;
     case "random":
       return "Utterances were divided at random: test speakers were heard in training, so new voices will do worse.";
     case "field":

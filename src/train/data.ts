@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { readManifest, type Utterance } from "../corpus/manifest.ts";
 import { AudioLoader } from "../corpus/prefetch.ts";
+import { readSplitFile } from "../corpus/split-file.ts";
 import { type Split, splitCorpus } from "../corpus/splits.ts";
 import { quote, UserError } from "../errors.ts";
 import { hash32 } from "../random.ts";
@@ -44,8 +45,10 @@ export async function openCorpus(
     skipBad: options.skipBad,
     onBad: ({ message }) => options.log(`left out: ${message}`),
   });
-  const { allowSpeakerOverlap } = spec.split;
-  return { name, spec, ...splitCorpus(utterances, spec.split, { allowSpeakerOverlap }) };
+  const { split } = spec;
+  const division = split.by === "list" ? readSplitFile(split.file, split.corpus) : split;
+  const { allowSpeakerOverlap } = split;
+  return { name, spec, ...splitCorpus(utterances, division, { allowSpeakerOverlap }) };
 }
 
 /** The folder of a synthetic corpus, which is made once and found again by its settings. */

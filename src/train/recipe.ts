@@ -44,6 +44,7 @@ export function parseRecipe(text: string, path: string, overrides: readonly stri
     throw new UserError(`${path}: a recipe is a list of \`key: value\` lines, not ${quote(value)}`);
   const set = overrides.map((override) => applyOverride(value as Record<string, unknown>, override));
   inlineConfig(value as Record<string, unknown>, path);
+  placeSplitFiles(value as Record<string, unknown>, path);
 
   const result = recipeSchema.safeParse(value, { reportInput: true });
   if (result.success) return result.data;
@@ -131,6 +132,16 @@ function inlineConfig(recipe: Record<string, unknown>, recipePath: string): void
     upstream.config = JSON.parse(text);
   } catch (error) {
     throw new UserError(`${path}: is not JSON: ${(error as Error).message}`);
+  }
+}
+
+/** `split.file` stands relative to the recipe; the resolved recipe, which lies elsewhere, names it in full. */
+function placeSplitFiles({ corpus, streams }: Record<string, unknown>, recipePath: string): void {
+  const all = [{ corpus }, ...Object.values(typeof streams === "object" ? (streams ?? {}) : {})];
+  for (const each of all) {
+    const split = (each as { corpus?: { split?: { by?: unknown; file?: unknown } } } | null)?.corpus?.split;
+    if (split?.by === "list" && typeof split.file === "string")
+      split.file = resolve(dirname(recipePath), split.file);
   }
 }
 

@@ -32,7 +32,7 @@ const seed = key(
   "Draws the parts; apart from the run's own seed, so that runs with several seeds share their parts.",
 ).default(1);
 
-/** Fits `SplitSpec` of corpus/splits.ts, which does the work. */
+/** Fits `SplitSpec` of corpus/splits.ts, which does the work (`list` once its file is read). */
 const split = z.discriminatedUnion("by", [
   z.strictObject({ by: z.literal("field"), allowSpeakerOverlap: overlap }),
   z.strictObject({
@@ -51,6 +51,15 @@ const split = z.discriminatedUnion("by", [
       "Labels, such as `severity`, whose values are dealt evenly over the folds.",
     ).default([]),
     seed,
+    allowSpeakerOverlap: overlap,
+  }),
+  z.strictObject({
+    by: z.literal("list"),
+    file: key(
+      z.string().min(1),
+      'A JSON file, relative to the recipe: `{"corpora": {NAME: {"train": [id, ...], "valid": [...], "test": [...]}}}`. `recipes/splits/shared.json` divides the corpora that all recipes share.',
+    ),
+    corpus: key(z.string().min(1), "Whose lists in that file."),
     allowSpeakerOverlap: overlap,
   }),
   z.strictObject({
@@ -109,7 +118,7 @@ export const corpus = z
     ).optional(),
     split: key(
       chosen("by", "field", split).prefault({}),
-      "How utterances are divided: by the manifest's `split` field, by lists of speakers, into speaker-independent folds, or at random.",
+      "How utterances are divided: by the manifest's `split` field, by lists of speakers, into speaker-independent folds, by a file's lists of utterances, or at random.",
     ),
   })
   .refine((c) => (c.manifest === undefined) !== (c.synthetic === undefined), {

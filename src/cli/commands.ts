@@ -50,6 +50,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./features.ts"),
   },
   {
+    name: "score",
+    summary: "SUPERB scores of a table of results",
+    load: () => import("./score.ts"),
+  },
+  {
     name: "results",
     summary: "run the miniature replication of a paper and write down what held",
     load: () => import("./results.ts"),

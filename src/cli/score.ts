@@ -53,7 +53,7 @@ export function scoreTable(table: Table): Scored[] {
     for (const metric of columns) {
       const text = cells[metric]?.trim() ?? "";
       if (text === "") continue;
-      results[metric] = valueOf(text, metric, `${table.file}:${line}`);
+      results[metric] = metricValue(text, metric, `${table.file}:${line}`);
     }
     const { score, tasks } = superbScore(results);
     if (Number.isNaN(score))
@@ -68,7 +68,7 @@ export function scoreTable(table: Table): Scored[] {
   });
 }
 
-function valueOf(text: string, metric: SuperbMetric, where: string): number {
+function metricValue(text: string, metric: SuperbMetric, where: string): number {
   const value = Number(text);
   if (!Number.isFinite(value))
     throw new UserError(`${where}: ${metric} is ${quote(text)}; it must be a number`);

@@ -53,7 +53,7 @@ export function superbScore(results: Partial<Record<SuperbMetric, number>>): Sup
   for (const [name, { task, fbank, sota }] of Object.entries(superbEndPoints)) {
     const value = results[name as SuperbMetric];
     if (value === undefined) continue;
-    byTask.set(task, [...(byTask.get(task) ?? []), (1000 * (value - fbank)) / (sota - fbank)]);
+    byTask.set(task, [...(byTask.get(task) ?? []), 1000 * ((value - fbank) / (sota - fbank))]);
   }
   const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
   const tasks = Object.fromEntries([...byTask].map(([task, values]) => [task, mean(values)]));

@@ -50,6 +50,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./features.ts"),
   },
   {
+    name: "superb",
+    summary: "probe a frozen model on the tasks of SUPERB",
+    load: () => import("./superb.ts"),
+  },
+  {
     name: "score",
     summary: "SUPERB scores of a table of results",
     load: () => import("./score.ts"),

@@ -106,7 +106,8 @@ async function hear(
 }
 
 /** Keys of a configuration that say where a model comes from or what it does while it trains, not what it computes. */
-const BOOKKEEPING = /^(_|architectures$|transformers_version$|torch_dtype$|dtype$|vocab_size$|.*dropout$|layerdrop$)/;
+const BOOKKEEPING =
+  /^(_|architectures$|transformers_version$|torch_dtype$|dtype$|vocab_size$|.*dropout$|layerdrop$)/;
 
 function hashOf(
   config: Readonly<Record<string, unknown>>,

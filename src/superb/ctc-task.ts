@@ -1,0 +1,92 @@
+import { greedyDecode } from "../decode/ctc.ts";
+import { type ErrorCounts, errorRate } from "../metrics/error-rate.ts";
+import { dropout, linear } from "../nn/layers.ts";
+import { lstmLayers } from "../nn/recurrent.ts";
+import * as ops from "../ops/index.ts";
+import type { Params } from "../params/params.ts";
+import { i32 } from "../runtime/program.ts";
+import { symbol } from "../tensor/dims.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { HeadInput, Learner, Prediction } from "./task.ts";
+
+/** A linear layer, or BLSTM layers, behind a projection. */
+export interface CtcHead {
+  readonly projection: number;
+  readonly lstm?: {
+    readonly layers: number;
+    readonly hidden: number;
+    readonly dropout: number;
+    readonly squash: boolean;
+  };
+}
+
+export interface CtcTaskOptions {
+  readonly head: CtcHead;
+  readonly symbols: number;
+  readonly blank: number;
+  /** Target of each item. */
+  readonly targets: readonly (readonly number[])[];
+  /** What the best path of an item says. */
+  readonly read: (item: number, symbols: number[]) => Prediction;
+  readonly metrics: Learner["metrics"];
+}
+
+/** Connectionist temporal classification on features: each utterance's loss divided by its labels, then averaged. */
+export function ctcLearner({ head, symbols, blank, targets, read, metrics }: CtcTaskOptions): Learner {
+  return {
+    scores(input, p) {
+      const projected = linear(input.x, p.at("projector"), head.projection);
+      return linear(recurrent(projected, input, head, p), p.at("output"), symbols);
+    },
+    loss(scores, { frames }, _, declare) {
+      const [batch] = scores.shape;
+      const labels = declare(ops.input("labels", [batch, symbol("labels")], "i32"));
+      const counts = declare(ops.input("targets", [batch], "i32"));
+      const losses = ops.ctcLoss(scores, labels, frames, counts, { blank, zeroInfinity: true });
+      return ops.reduceSum(ops.div(losses, ops.maximum(ops.cast(counts, "f32"), 1)), [0]);
+    },
+    feeds(items) {
+      const rows = items.map((item) => targets[item]);
+      const width = Math.max(1, ...rows.map((row) => row.length));
+      const labels = new Int32Array(items.length * width);
+      for (const [i, row] of rows.entries()) labels.set(row, i * width);
+      const counts = rows.map((row) => row.length);
+      return { labels: i32([items.length, width], labels), targets: i32([items.length], counts) };
+    },
+    weight: (items) => items.length,
+    read(item, { values, frames }) {
+      const spans = greedyDecode(values.subarray(0, frames * symbols), frames, symbols, { blank });
+      return read(
+        item,
+        spans.map(({ token }) => token),
+      );
+    },
+    metrics,
+  };
+}
+
+/** LSTM layers in both directions, each followed by dropout and, where asked, by a squashed projection (s3prl's RNNs). */
+function recurrent(x: Tensor, { valid, training }: HeadInput, { lstm }: CtcHead, p: Params): Tensor {
+  if (lstm === undefined) return x;
+  const single = { hidden: lstm.hidden, layers: 1, bidirectional: true, dropout: 0 };
+  let h = x;
+  for (let layer = 0; layer < lstm.layers; layer++) {
+    const q = p.at(`rnns.${layer}`);
+    [h] = lstmLayers(h, valid, single, q.at("layer"), training);
+    h = dropout(h, lstm.dropout, training);
+    if (lstm.squash) h = ops.tanh(linear(h, q.at("pj"), 2 * lstm.hidden));
+  }
+  return h;
+}
+
+/** Error rate of predictions that hold `reference` and `hypothesis`, cut into tokens. */
+export function errors(
+  predictions: ReadonlyMap<number, Prediction>,
+  tokens: (text: string) => string[],
+): ErrorCounts {
+  const all = [...predictions.values()];
+  return errorRate(
+    all.map(({ reference }) => tokens(String(reference))),
+    all.map(({ hypothesis }) => tokens(String(hypothesis))),
+  );
+}

@@ -1,0 +1,531 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { lengthBuckets } from "../corpus/batches.ts";
+import { withDurations } from "../corpus/readers/reader.ts";
+import { UserError } from "../errors.ts";
+import { type SuperbMetric, type SuperbScore, superbScore } from "../metrics/superb-score.ts";
+import { random } from "../random.ts";
+import { type Json, loadCheckpoint, saveCheckpoint } from "../train/checkpoint.ts";
+import { overlap } from "../train/lineage.ts";
+import { progress } from "../train/progress.ts";
+import { versions } from "../train/versions.ts";
+import { writeAtomically } from "../weights/file.ts";
+import { writeSafetensors } from "../weights/safetensors.ts";
+import { FeatureCache } from "./cache.ts";
+import { batchOf, FeatureSource, type Heard } from "./features.ts";
+import type { LearnedTask, Part, Prediction, ProbeTask } from "./task.ts";
+import { type Batch, HeadTrainer, type TrainerState } from "./trainer.ts";
+import { type FrozenUpstream, openUpstream } from "./upstream.ts";
+
+export interface ProbeOptions {
+  /** Folder of the cached hidden states; without it they are computed whenever they are needed. */
+  readonly cache?: string;
+  /** Gigabytes that the cache may take (default 20). What does not fit is computed again each time. */
+  readonly cacheGb?: number;
+  /** Folder for results, predictions, heads and checkpoints; a later call goes on from what it finds there. */
+  readonly out?: string;
+  readonly seed?: number;
+  readonly threads?: number;
+  /** Updates instead of the recipes' own, or a factor below 1 of them. */
+  readonly steps?: number;
+  /** Probe even on test utterances that the model or an ancestor of it trained on. */
+  readonly allowOverlap?: boolean;
+  readonly signal?: AbortSignal;
+  readonly log?: (line: string) => void;
+}
+
+/** What one task came to. */
+export interface ProbeResult {
+  readonly task: string;
+  readonly model: { readonly name: string; readonly hash: string };
+  readonly seed: number;
+  /** Test metrics; rates between 0 and 1. */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** The same as columns of the SUPERB score (per cent, except QbE); none for tasks that it does not know. */
+  readonly columns: Readonly<Partial<Record<SuperbMetric, number>>>;
+  readonly headline: { readonly metric: string; readonly value: number; readonly higher: boolean };
+  /** Learned share of each hidden state, or 1 for the one that was chosen; the transformer's input first. */
+  readonly layerWeights: readonly number[];
+  readonly steps: number;
+  /** The update whose weights were tested, and its validation metric. */
+  readonly best?: { readonly step: number; readonly value: number };
+  /** Utterances of each part, and a hash of what they are. */
+  readonly data: {
+    readonly train: number;
+    readonly valid: number;
+    readonly test: number;
+    readonly hash: string;
+  };
+  /** Test utterances that the model or an ancestor trained on; absent where the model does not say what it learned from. */
+  readonly overlap?: number;
+  readonly notes: readonly string[];
+  readonly seconds: number;
+}
+
+export interface ProbeReport {
+  readonly model: { readonly name: string; readonly hash: string };
+  readonly results: readonly ProbeResult[];
+  /** Over the official tasks among them; absent where there are none. */
+  readonly score?: SuperbScore;
+  /** Seconds of the upstream's forward passes, and of everything. */
+  readonly seconds: { readonly extraction: number; readonly total: number };
+  /** How often the upstream ran and how often the cache had the answer. */
+  readonly features: { readonly computed: number; readonly cached: number };
+  /** Tasks without a result, because the work was interrupted. */
+  readonly left: readonly string[];
+}
+
+/**
+ * Probes a frozen model on tasks: hidden states are computed once, and every head is trained from them; heads on the
+ * same recordings share each batch. @throws UserError for overlap with what the model trained on, unless allowed
+ */
+export async function probe(
+  model: string | FrozenUpstream,
+  tasks: readonly ProbeTask[],
+  options: ProbeOptions = {},
+): Promise<ProbeReport> {
+  const upstream = typeof model === "string" ? await openUpstream(model, options) : model;
+  const cache =
+    options.cache === undefined
+      ? undefined
+      : new FeatureCache(options.cache, upstream.hash, (options.cacheGb ?? 20) * 1e9);
+  try {
+    return await new Suite(upstream, cache, options).run(tasks.map((task) => shortened(task, options.steps)));
+  } finally {
+    cache?.close();
+    if (typeof model === "string") await upstream.dispose();
+  }
+}
+
+/** A task with other numbers of updates. */
+function shortened(task: ProbeTask, steps: number | undefined): ProbeTask {
+  if (steps === undefined || task.recipe.steps === 0) return task;
+  const { recipe } = task;
+  const wanted = Math.max(1, Math.round(steps < 1 ? recipe.steps * steps : steps));
+  const evaluateEvery = Math.max(1, Math.round((recipe.evaluateEvery * wanted) / recipe.steps));
+  return { ...task, recipe: { ...recipe, steps: wanted, evaluateEvery } };
+}
+
+/** Floats of a batch of features that are held at once: 256 MB. */
+const BATCH_FLOATS = 2 ** 26;
+/** Seconds between checkpoints. */
+const CHECKPOINT = 60;
+
+class Suite {
+  private readonly upstream: FrozenUpstream;
+  private readonly cache: FeatureCache | undefined;
+  private readonly source: FeatureSource;
+  private readonly options: ProbeOptions;
+  private readonly seed: number;
+  private readonly log: (line: string) => void;
+
+  constructor(upstream: FrozenUpstream, cache: FeatureCache | undefined, options: ProbeOptions) {
+    this.upstream = upstream;
+    this.cache = cache;
+    this.source = new FeatureSource(upstream, cache);
+    this.options = options;
+    this.seed = options.seed ?? 0;
+    this.log = options.log ?? (() => {});
+  }
+
+  async run(given: readonly ProbeTask[]): Promise<ProbeReport> {
+    const began = performance.now();
+    const tasks = await Promise.all(given.map(timed));
+    const overlaps = new Map(tasks.map((task) => [task.name, this.overlapOf(task)]));
+    this.refuseOverlap(overlaps);
+    const results = new Map<string, ProbeResult>();
+    for (const task of tasks) {
+      const known = this.finished(task);
+      if (known !== undefined) results.set(task.name, known);
+    }
+    const open = tasks.filter(({ name }) => !results.has(name));
+    const extraction = await this.extract(open);
+    const finish = (task: ProbeTask, found: Found) =>
+      results.set(task.name, this.save(task, found, overlaps.get(task.name)));
+    for (const task of open) {
+      if (!("measure" in task) || this.options.signal?.aborted) continue;
+      const start = performance.now();
+      const { metrics, predictions, layer } = await task.measure(this.source, this.log);
+      const layerWeights = Array.from({ length: this.upstream.layers }, (_, i) => (i === layer ? 1 : 0));
+      finish(task, { metrics, predictions, layerWeights, steps: 0, seconds: secondsSince(start) });
+    }
+    for (const group of groupsOf(open.filter((task): task is LearnedTask => "learner" in task)))
+      await this.train(group, finish);
+    const { name, hash } = this.upstream;
+    const inOrder = tasks.flatMap((task) => results.get(task.name) ?? []);
+    const columns = meanColumns(inOrder);
+    return {
+      model: { name, hash },
+      results: inOrder,
+      ...(Object.keys(columns).length > 0 && { score: superbScore(columns) }),
+      seconds: { extraction, total: secondsSince(began) },
+      features: this.source.counts,
+      left: tasks.map((task) => task.name).filter((each) => !results.has(each)),
+    };
+  }
+
+  private overlapOf({ items, parts }: ProbeTask): number | undefined {
+    const { lineage } = this.upstream;
+    if (lineage === undefined) return undefined;
+    return overlap(
+      lineage,
+      parts.test.map((i) => items[i].utterance),
+    ).length;
+  }
+
+  private refuseOverlap(overlaps: ReadonlyMap<string, number | undefined>): void {
+    const found = [...overlaps].filter(([, count]) => (count ?? 0) > 0);
+    if (found.length === 0) return;
+    const said = found.map(([name, count]) => `${name} (${count})`).join(", ");
+    if (this.options.allowOverlap) {
+      this.log(`test utterances that ${this.upstream.name} or an ancestor of it trained on: ${said}`);
+      return;
+    }
+    throw new UserError(
+      `${this.upstream.name}: it or an ancestor of it trained on test utterances of ${said}; a score there measures ` +
+        "memory: leave the task out, or ask for it with --allow-overlap",
+    );
+  }
+
+  /** Computes what is not cached, as far as it fits; training recordings first, since they are heard most often. */
+  private async extract(tasks: readonly ProbeTask[]): Promise<number> {
+    const wanted = new Map<string, Heard>();
+    for (const part of ["train", "valid", "test"] as const)
+      for (const { items, parts } of tasks)
+        for (const i of parts[part]) wanted.set(JSON.stringify(items[i]), items[i]);
+    const all = [...wanted.values()];
+    if (this.cache === undefined || all.length === 0) return 0;
+    const bytes = this.source.predictedBytes(all);
+    const missing = all.filter((heard) => !this.source.isCached(heard));
+    const fits = this.source.predictedBytes(missing) <= this.cache.room();
+    this.log(
+      `hidden states of ${all.length} recordings: ${gigabytes(bytes)}, ${all.length - missing.length} of them cached` +
+        (fits ? "" : `; ${gigabytes(this.cache.room())} are free, the rest is computed again each time`),
+    );
+    const began = performance.now();
+    const shown = progress({ label: "hidden states", total: missing.length });
+    for (const [done, heard] of missing.entries()) {
+      if (this.options.signal?.aborted) break;
+      const features = await this.source.get(heard);
+      shown.update(done + 1);
+      if (!this.source.isCached(heard) && features.frames > 0) break;
+    }
+    shown.end();
+    return secondsSince(began);
+  }
+
+  /** Trains the heads of tasks that hear the same recordings: each batch is read once for all of them. */
+  private async train(tasks: readonly LearnedTask[], finish: (task: LearnedTask, found: Found) => void) {
+    const { threads, signal } = this.options;
+    const began = performance.now();
+    const trainers = tasks.map((task) => new HeadTrainer(task, this.upstream, this.seed, threads));
+    try {
+      for (const trainer of trainers) this.restore(trainer);
+      const total = Math.max(...tasks.map(({ recipe }) => recipe.steps));
+      const label = tasks.map(({ name }) => name).join("+");
+      const start = Math.min(...trainers.map(({ step }) => step));
+      const shown = progress({ label, total, start });
+      const batches = new Order(tasks[0], this.source, this.seed);
+      let saved = performance.now();
+      for (let step = start; step < total && !signal?.aborted; step++) {
+        const active = trainers.filter((trainer) => !trainer.done && trainer.step === step);
+        const read = await this.read(tasks[0], "train", batches.at(step));
+        for (const trainer of active) await trainer.update(read);
+        const due = active.filter((trainer) => trainer.due);
+        if (due.length > 0) {
+          const metrics = await this.evaluate(due, "valid");
+          for (const trainer of due) {
+            const found = metrics.get(trainer)!.metrics;
+            const better = trainer.judge(found);
+            const shownMetrics = Object.entries(found).map(([name, value]) => `${name} ${value.toFixed(4)}`);
+            const line = `${trainer.task.name} ${trainer.step}: loss ${trainer.takeLoss().toFixed(4)}, ${shownMetrics.join(", ")}${better ? " (best)" : ""}`;
+            shown.print(line);
+          }
+        }
+        shown.update(step + 1);
+        if (secondsSince(saved) > CHECKPOINT) {
+          for (const trainer of trainers) this.checkpoint(trainer);
+          saved = performance.now();
+        }
+      }
+      shown.end();
+      if (signal?.aborted) {
+        for (const trainer of trainers) this.checkpoint(trainer);
+        return;
+      }
+      for (const trainer of trainers) trainer.recall();
+      const tested = await this.evaluate(trainers, "test");
+      for (const trainer of trainers) {
+        const { metrics, lines } = tested.get(trainer)!;
+        this.saveHead(trainer);
+        finish(trainer.task, {
+          metrics,
+          predictions: lines,
+          layerWeights: trainer.layerWeights(),
+          steps: trainer.step,
+          best: trainer.best,
+          seconds: secondsSince(began),
+        });
+      }
+    } finally {
+      for (const trainer of trainers) await trainer.dispose();
+    }
+  }
+
+  /** Metrics and predictions of several heads over a part, each batch read once. */
+  private async evaluate(trainers: readonly HeadTrainer[], part: Part) {
+    const predictions = new Map(trainers.map((trainer) => [trainer, new Map<number, Prediction>()]));
+    const [{ task }] = trainers;
+    const positions = task.parts[part].map((_, position) => position);
+    const frames = positions.map((position) => this.source.framesOf(task.items[task.parts[part][position]]));
+    const ordered = positions.sort((a, b) => frames[b] - frames[a]);
+    for (let at = 0; at < ordered.length; at += 32)
+      for (const batch of await this.read(task, part, ordered.slice(at, at + 32)))
+        for (const trainer of trainers) {
+          const items = batch.positions.map((position) => trainer.task.parts[part][position]);
+          await trainer.predict(batch, items, predictions.get(trainer)!);
+        }
+    return new Map(
+      trainers.map((trainer) => {
+        const found = predictions.get(trainer)!;
+        const metrics = trainer.learner.metrics(found, part);
+        const lines = () =>
+          trainer.learner.lines?.(found) ?? [...found].sort((a, b) => a[0] - b[0]).map(([, p]) => p);
+        return [trainer, { metrics, lines: part === "test" ? lines() : [] }];
+      }),
+    );
+  }
+
+  /** Features of some positions of a part, in as few batches as memory allows. */
+  private async read(task: LearnedTask, part: Part, positions: readonly number[]): Promise<Batch[]> {
+    const { layers, dim } = this.upstream;
+    const batches: Batch[] = [];
+    let held: { position: number; features: Awaited<ReturnType<FeatureSource["get"]>> }[] = [];
+    const flush = () => {
+      if (held.length === 0) return;
+      const { features, frames } = batchOf(held.map((each) => each.features));
+      batches.push({ positions: held.map(({ position }) => position), features, frames });
+      held = [];
+    };
+    let longest = 0;
+    for (const position of positions) {
+      const features = await this.source.get(task.items[task.parts[part][position]]);
+      const grown = Math.max(longest, features.frames);
+      if (held.length > 0 && grown * layers * dim * (held.length + 1) > BATCH_FLOATS) {
+        flush();
+        longest = 0;
+      }
+      longest = Math.max(longest, features.frames);
+      held.push({ position, features });
+    }
+    flush();
+    return batches;
+  }
+
+  private folderOf(task: ProbeTask): string | undefined {
+    return this.options.out && join(this.options.out, task.name);
+  }
+
+  /** What a result depends on: a result of anything else in the same place is not this one. */
+  private key(task: ProbeTask): string {
+    const parts = [this.upstream.hash, this.seed, task.recipe, dataHash(task)];
+    return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);
+  }
+
+  private finished(task: ProbeTask): ProbeResult | undefined {
+    const path = join(this.folderOf(task) ?? "", "result.json");
+    if (this.folderOf(task) === undefined || !existsSync(path)) return undefined;
+    try {
+      const { key, ...result } = JSON.parse(readFileSync(path, "utf8")) as ProbeResult & { key: string };
+      return key === this.key(task) ? result : undefined;
+    } catch {
+      throw new UserError(`${path}: is not JSON; remove it to probe anew`);
+    }
+  }
+
+  private restore(trainer: HeadTrainer): void {
+    const folder = this.folderOf(trainer.task);
+    if (folder === undefined) return;
+    const path = join(folder, "checkpoints", this.key(trainer.task));
+    const found = loadCheckpoint(path, this.log, trainer.buffers());
+    if (found === undefined) return;
+    trainer.resume(found.state as unknown as TrainerState);
+    this.log(`${trainer.task.name}: goes on after update ${trainer.step}`);
+  }
+
+  private checkpoint(trainer: HeadTrainer): void {
+    const folder = this.folderOf(trainer.task);
+    if (folder === undefined) return;
+    const state = trainer.state() as unknown as Json;
+    saveCheckpoint(
+      join(folder, "checkpoints", this.key(trainer.task)),
+      { step: trainer.step, state, buffers: trainer.buffers() },
+      1,
+    );
+  }
+
+  private saveHead({ task, store }: HeadTrainer): void {
+    const folder = this.folderOf(task);
+    if (folder === undefined) return;
+    mkdirSync(folder, { recursive: true });
+    writeSafetensors(
+      join(folder, "head.safetensors"),
+      [...store.specs].map(([name, { shape }]) => ({
+        ...{ name, dtype: "F32" as const, shape: [...shape] },
+        data: store.array(name),
+      })),
+    );
+  }
+
+  private save(task: ProbeTask, found: Found, overlapping: number | undefined): ProbeResult {
+    const { metrics, predictions, layerWeights, steps, best, seconds } = found;
+    const columns: Partial<Record<SuperbMetric, number>> = {};
+    for (const [metric, column] of Object.entries(task.columns))
+      columns[column] = column === "QbE" ? metrics[metric] : 100 * metrics[metric];
+    const { train, valid, test } = task.parts;
+    const result: ProbeResult = {
+      task: task.name,
+      model: { name: this.upstream.name, hash: this.upstream.hash },
+      seed: this.seed,
+      metrics,
+      columns,
+      headline: { ...task.headline, value: metrics[task.headline.metric] },
+      layerWeights,
+      steps,
+      ...(best && { best }),
+      data: { train: train.length, valid: valid.length, test: test.length, hash: dataHash(task) },
+      ...(overlapping !== undefined && { overlap: overlapping }),
+      notes: task.notes,
+      seconds,
+    };
+    const folder = this.folderOf(task);
+    if (folder !== undefined) {
+      mkdirSync(folder, { recursive: true });
+      write(join(folder, "recipe.yaml"), stringify({ task: task.name, seed: this.seed, ...task.recipe }));
+      write(
+        join(folder, "predictions.jsonl"),
+        predictions.map((line) => `${JSON.stringify(line)}\n`).join(""),
+      );
+      // Last, since it says that the others are whole.
+      const whole = { key: this.key(task), versions: versions(), ...result };
+      write(join(folder, "result.json"), `${JSON.stringify(whole, null, 2)}\n`);
+    }
+    return result;
+  }
+}
+
+interface Found {
+  metrics: Readonly<Record<string, number>>;
+  predictions: readonly Prediction[];
+  layerWeights: readonly number[];
+  steps: number;
+  best?: { readonly step: number; readonly value: number };
+  seconds: number;
+}
+
+/** Columns of the SUPERB score; where several probes have the same one (the folds of emotion recognition), their mean. */
+export function meanColumns(results: readonly ProbeResult[]): Partial<Record<SuperbMetric, number>> {
+  const values = new Map<SuperbMetric, number[]>();
+  for (const { columns } of results)
+    for (const [name, value] of Object.entries(columns) as [SuperbMetric, number][])
+      values.set(name, [...(values.get(name) ?? []), value]);
+  return Object.fromEntries(
+    [...values].map(([name, all]) => [name, all.reduce((a, b) => a + b, 0) / all.length]),
+  );
+}
+
+/** Durations of all recordings: the cache's size is predicted from them. */
+async function timed(task: ProbeTask): Promise<ProbeTask> {
+  const utterances = await withDurations(task.items.map(({ utterance }) => utterance));
+  return { ...task, items: task.items.map((heard, i) => ({ ...heard, utterance: utterances[i] })) };
+}
+
+/** Tasks whose parts hold the same recordings in the same order and that want the same batches. */
+function groupsOf(tasks: readonly LearnedTask[]): LearnedTask[][] {
+  const groups = new Map<string, LearnedTask[]>();
+  for (const task of tasks) {
+    const { batch, sampling } = task.recipe;
+    // A balanced order follows a task's own classes.
+    const own = sampling === "balanced" ? task.name : "";
+    const key = JSON.stringify([batch, sampling, own, recordings(task)]);
+    groups.set(key, [...(groups.get(key) ?? []), task]);
+  }
+  return [...groups.values()];
+}
+
+const recordings = ({ items, parts }: ProbeTask) =>
+  [parts.train, parts.valid, parts.test].map((part) =>
+    part.map((i) => {
+      const { utterance, maxSamples } = items[i];
+      return [utterance.id, utterance.audio, utterance.start, utterance.end, maxSamples];
+    }),
+  );
+
+/** Names what a probe learned from and was tested on, wherever the files lie. */
+function dataHash({ items, parts }: ProbeTask): string {
+  const hash = createHash("sha256");
+  for (const [part, list] of Object.entries(parts))
+    for (const i of list) {
+      const { utterance, maxSamples } = items[i];
+      const { audio: _, ...rest } = utterance;
+      hash.update(`${JSON.stringify([part, rest, maxSamples])}\n`);
+    }
+  return hash.digest("hex").slice(0, 16);
+}
+
+/** The batches of updates, as positions in the training part: a function of (seed, step). */
+class Order {
+  private readonly task: LearnedTask;
+  private readonly frames: number[];
+  private readonly seed: number;
+  private epoch: { number: number; batches: number[][] } | undefined;
+
+  constructor(task: LearnedTask, source: FeatureSource, seed: number) {
+    this.task = task;
+    this.seed = seed;
+    this.frames = task.parts.train.map((i) => source.framesOf(task.items[i]));
+  }
+
+  at(step: number): readonly number[] {
+    const perEpoch = Math.max(1, Math.ceil(this.frames.length / this.task.recipe.batch));
+    const number = Math.floor(step / perEpoch);
+    if (this.epoch?.number !== number) this.epoch = { number, batches: this.batches(number) };
+    return this.epoch.batches[step % perEpoch];
+  }
+
+  private batches(epoch: number): number[][] {
+    const { batch, sampling } = this.task.recipe;
+    if (sampling === "balanced") return this.balanced(epoch);
+    const buckets = sampling === "shuffle" ? { buckets: 1 } : {};
+    return lengthBuckets(this.frames, { batchSize: batch, seed: this.seed, epoch, ...buckets });
+  }
+
+  /** As many draws as there are recordings, each class as likely as any other. */
+  private balanced(epoch: number): number[][] {
+    const { parts, recipe, classOf } = this.task;
+    const byClass = new Map<number, number[]>();
+    for (const [position, item] of parts.train.entries()) {
+      const label = classOf?.(item) ?? 0;
+      byClass.set(label, [...(byClass.get(label) ?? []), position]);
+    }
+    const classes = [...byClass.values()];
+    const chance = random(this.seed, "balanced", epoch);
+    const drawn = parts.train.map(() => {
+      const members = classes[chance.int(classes.length)];
+      return members[chance.int(members.length)];
+    });
+    const batches: number[][] = [];
+    for (let at = 0; at < drawn.length; at += recipe.batch) batches.push(drawn.slice(at, at + recipe.batch));
+    return batches;
+  }
+}
+
+const secondsSince = (start: number) => (performance.now() - start) / 1000;
+const gigabytes = (bytes: number) =>
+  bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+
+function write(path: string, text: string): void {
+  writeAtomically(path, (put) => put(Buffer.from(text)));
+}

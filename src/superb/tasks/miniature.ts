@@ -1,0 +1,144 @@
+import { join } from "node:path";
+import { readManifest, type Utterance } from "../../corpus/manifest.ts";
+import { splitCorpus } from "../../corpus/splits.ts";
+import { UserError } from "../../errors.ts";
+import { random } from "../../random.ts";
+import { classTask, labelOf, type Parts, sequenceTask } from "../build.ts";
+import { common } from "../recipes.ts";
+import type { ProbeRecipe, ProbeTask, TaskEntry } from "../task.ts";
+
+/*
+ * A suite on an hour of real speech instead of SUPERB's thousand: what a representation has of phones, speakers, words
+ * and values, in minutes. Heads and losses are SUPERB's; steps and batches fit the data. Its numbers compare models with
+ * each other, never with the literature.
+ */
+
+const source = "voxsmith's own; heads as in s3prl";
+
+const recipe = (steps: number, batch: number, lr: number, best: string, higher: boolean): ProbeRecipe => ({
+  ...common,
+  optimizer: { ...common.optimizer, lr },
+  head: { projection: 256, pool: higher ? "mean" : "none" },
+  ...{ steps, batch, sampling: "buckets", evaluateEvery: Math.ceil(steps / 6) },
+  best: { metric: best, higher },
+  source,
+});
+
+/** Manifest of one of the corpora below `root`. */
+const corpus = (root: string, name: string) => readManifest(join(root, name));
+
+const byChance = "split by chance: speakers are not labelled, so voices may be on both sides";
+
+/** Canonical phones of read English, by speakers that the probe did not hear. */
+export function miniaturePhonemes(root: string): ProbeTask {
+  const parts = splitCorpus(corpus(root, "speechocean762"), { by: "folds", folds: 9, fold: 0, seed: 0 });
+  return sequenceTask(
+    {
+      name: "mini-phonemes",
+      recipe: recipe(600, 16, 1e-2, "per", false),
+      notes: ["phones are the canonical ones of the words, not what learners of English said"],
+      columns: {},
+      head: { projection: 256 },
+      vocabulary: { unit: "phones", dropStress: true },
+      rates: { per: "phones" },
+      headline: "per",
+    },
+    parts,
+  );
+}
+
+/** Which of 54 speakers reads a sentence. */
+export function miniatureSpeakers(root: string): ProbeTask {
+  const utterances = corpus(root, "speechocean762");
+  // Of each speaker's 20 sentences 3 are for validation and 3 for the test: the classes are known voices.
+  const parts = eachDivided(utterances, (u) => u.speaker ?? "", 0.15, 0.15);
+  return classTask(
+    {
+      ...{ name: "mini-speakers", recipe: recipe(600, 16, 1e-3, "accuracy", true), columns: {} },
+      notes: ["closed set: the same speakers in every part"],
+      ...{ projection: 256, labels: ["speaker"], answerOf: speakerOf },
+    },
+    parts,
+  );
+}
+
+/** One of six wake words, spoken alone or in noise. */
+export function miniatureKeywords(root: string): ProbeTask {
+  return classTask(
+    {
+      ...{ name: "mini-keywords", recipe: recipe(400, 16, 1e-3, "accuracy", true), columns: {} },
+      notes: [byChance],
+      ...{ projection: 256, labels: ["keyword"], answerOf: labelOf },
+    },
+    eachDivided(corpus(root, "wakewords"), (u) => labelOf(u, "keyword"), 0.2, 0.3),
+  );
+}
+
+/** Values of the slots of spoken drink orders: for each slot the value, or that it is not there. */
+export function miniatureSlots(root: string): ProbeTask {
+  const utterances = corpus(root, "barista");
+  const slots = [...new Set(utterances.flatMap((u) => Object.keys(u.slots ?? {})))].sort();
+  return classTask(
+    {
+      ...{ name: "mini-slots", recipe: recipe(400, 16, 1e-3, "accuracy.mean", true), columns: {} },
+      notes: [
+        byChance,
+        "the corpus has no transcripts: a question for each slot instead of SUPERB's tagged text; values that training never had are never right",
+      ],
+      ...{ projection: 256, labels: slots, answerOf: (u, slot) => u.slots?.[slot] ?? "(none)" },
+      headline: "accuracy.mean",
+    },
+    splitCorpus(utterances, { by: "random", valid: 0.2, test: 0.3, seed: 0 }),
+  );
+}
+
+/** Digits by two speakers that the probe did not hear. */
+export function miniatureDigits(root: string): ProbeTask {
+  const parts = splitCorpus(corpus(root, "fsdd"), {
+    by: "speakers",
+    valid: ["lucas"],
+    test: ["theo", "yweweler"],
+  });
+  return classTask(
+    {
+      ...{ name: "mini-digits", recipe: recipe(400, 32, 1e-3, "accuracy", true), columns: {}, notes: [] },
+      ...{ projection: 256, labels: ["digit"], answerOf: labelOf },
+    },
+    parts,
+  );
+}
+
+/** The suite, by the names of the command line. */
+export const entries: readonly TaskEntry[] = [
+  { name: "mini-phonemes", summary: "phones of read English, speechocean762", make: miniaturePhonemes },
+  { name: "mini-speakers", summary: "54 speakers, speechocean762", make: miniatureSpeakers },
+  { name: "mini-keywords", summary: "six wake words", make: miniatureKeywords },
+  { name: "mini-slots", summary: "slot values of drink orders, barista", make: miniatureSlots },
+  { name: "mini-digits", summary: "digits by new speakers, FSDD", make: miniatureDigits },
+].map(({ name, summary, make }) => ({ name, summary, prepare: async (root) => [make(root)] }));
+
+const speakerOf = ({ id, speaker }: Utterance) => {
+  if (speaker !== undefined) return speaker;
+  throw new UserError(`utterance "${id}" has no speaker`);
+};
+
+/** Divides the utterances of each class by chance, in the same shares. */
+function eachDivided(
+  utterances: readonly Utterance[],
+  classOf: (u: Utterance) => string,
+  valid: number,
+  test: number,
+): Parts {
+  const parts: Record<keyof Parts, Utterance[]> = { train: [], valid: [], test: [] };
+  const classes = new Map<string, Utterance[]>();
+  for (const utterance of utterances)
+    classes.set(classOf(utterance), [...(classes.get(classOf(utterance)) ?? []), utterance]);
+  for (const [name, members] of [...classes].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const order = random(0, "mini", name).shuffle([...members].sort((a, b) => (a.id < b.id ? -1 : 1)));
+    const [tests, valids] = [test, valid].map((share) => Math.round(share * order.length));
+    parts.test.push(...order.slice(0, tests));
+    parts.valid.push(...order.slice(tests, tests + valids));
+    parts.train.push(...order.slice(tests + valids));
+  }
+  return parts;
+}

@@ -57,3 +57,13 @@ export function quantile(ascending: ArrayLike<number>, p: number): number {
   const high = Math.min(low + 1, ascending.length - 1);
   return ascending[low] + (at - low) * (ascending[high] - ascending[low]);
 }
+
+/** The digamma function, d ln Gamma(x) / dx, of x > 0: recurrence up to 10, then the asymptotic series; to about 1e-13. */
+export function digamma(x: number): number {
+  let [shift, z] = [0, x];
+  for (; z < 10; z++) shift -= 1 / z;
+  const inverse = 1 / (z * z);
+  const series =
+    inverse * (1 / 12 - inverse * (1 / 120 - inverse * (1 / 252 - inverse * (1 / 240 - inverse / 132))));
+  return shift + Math.log(z) - 1 / (2 * z) - series;
+}

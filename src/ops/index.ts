@@ -16,6 +16,7 @@ export * from "./random.ts";
 export * from "./recurrent.ts";
 export * from "./reduce.ts";
 export * from "./source.ts";
+export * from "./sparsemax.ts";
 
 const calculus: Calculus = {
   add,

@@ -9,8 +9,8 @@ export type Rows = readonly Float64Array[];
 export interface SvmOptions {
   /** Price of a margin violation. */
   c: number;
-  /** Inverse width of the kernel. */
-  gamma: number;
+  /** Inverse width of the kernel; "precomputed" where the matrices given are the kernel itself instead of distances. */
+  gamma: number | "precomputed";
   /** How far the optimality conditions may be violated (libsvm's default 1e-3). */
   tolerance?: number;
 }
@@ -40,7 +40,7 @@ export function squaredDistances(a: Rows, b: Rows): Float64Array {
 /** A trained machine. Rows are given by their squared distances to the training rows, [rows, training rows]. */
 export class Svm {
   readonly pairs: readonly Pair[];
-  private readonly gamma: number;
+  private readonly gamma: number | "precomputed";
   private readonly rows: number;
   private readonly classes: number;
 
@@ -52,7 +52,7 @@ export class Svm {
     this.gamma = options.gamma;
     this.rows = labels.length;
     this.classes = classes;
-    const kernel = distances.map((d) => Math.exp(-options.gamma * d));
+    const kernel = kernelOf(distances, options.gamma);
     const members = Array.from({ length: classes }, (_, k) => labels.flatMap((l, i) => (l === k ? [i] : [])));
     const pairs: Pair[] = [];
     for (let a = 0; a < classes; a++)
@@ -70,7 +70,7 @@ export class Svm {
 
   /** Decision values of each row, in the order of `pairs`: [rows][pairs]. */
   decisions(distances: Float64Array): Float64Array[] {
-    const kernel = distances.map((d) => Math.exp(-this.gamma * d));
+    const kernel = kernelOf(distances, this.gamma);
     return Array.from({ length: distances.length / this.rows }, (_, i) =>
       Float64Array.from(this.pairs, ({ support, rho }) =>
         support.reduce((sum, { row, weight }) => sum + weight * kernel[i * this.rows + row], -rho),
@@ -88,6 +88,9 @@ export class Svm {
     });
   }
 }
+
+const kernelOf = (distances: Float64Array, gamma: number | "precomputed"): Float64Array =>
+  gamma === "precomputed" ? distances : distances.map((d) => Math.exp(-gamma * d));
 
 /** libsvm's own bound on the second derivative along a working set. */
 const TAU = 1e-12;

@@ -1,0 +1,119 @@
+import type { PairKernel } from "./kernels.ts";
+
+/**
+ * The Hilbert-Schmidt independence criterion of each class and its gradient (Gretton et al. 2007; Zaiem et al. 2022, eqs. 5
+ * to 7). Nothing here holds an n x n matrix: rows of the kernels are visited one after another, twice.
+ */
+
+/** How kernels are centred: by H = I - 11'/n as eq. 5 says, or by I - 11'/n^2 as the authors' released code does. */
+export type Centring = "paper" | "reference";
+
+export interface HsicOptions {
+  readonly centring: Centring;
+  /** Divide by sqrt(HSIC(K, K) HSIC(L, L)): the result is then free of the scale of both kernels (centred kernel alignment). */
+  readonly normalised: boolean;
+  /** What tr(KHLH) is divided by: n^2 (eq. 5) or (n - 1)^2 (Gretton's). */
+  readonly divisor?: "n^2" | "(n-1)^2";
+}
+
+/** The kernel of a weighted group of candidates, row by row. */
+export interface GroupKernel {
+  readonly size: number;
+  /** Writes L[i, 0..i) into `values` and, where asked for, the candidates' log-kernels into `logs` [candidates][i]. */
+  row(i: number, weights: Float64Array, values: Float64Array, logs: Float64Array[] | undefined): void;
+}
+
+export interface HsicResult {
+  readonly value: number;
+  /** d value / d weight of each candidate. */
+  readonly gradient: Float64Array;
+}
+
+/** Row sums of a symmetric kernel with unit diagonal, and how much of a mean its centring takes off. */
+interface Centre {
+  /** a times the mean of each row, with a = 1 (paper) or 1/n (reference). */
+  readonly rows: Float64Array;
+  /** a^2 times the mean of all. */
+  readonly all: number;
+}
+
+function centreOf(sums: Float64Array, centring: Centring): Centre {
+  const n = sums.length;
+  const a = centring === "paper" ? 1 : 1 / n;
+  const mean = sums.reduce((x, y) => x + y, 0) / (n * n);
+  return { rows: sums.map((sum) => (a * sum) / n), all: a * a * mean };
+}
+
+/**
+ * HSIC of the data kernel K and the group's kernel L over the members of one class, with its gradient by the weights.
+ * tr(K H L H) = sum over i, j of (H K H)[i, j] L[i, j], and (H K H)[i, j] = K[i, j] - r_i - r_j + m for row means r and mean m.
+ *
+ * @param data K, with its row sums known
+ */
+export function hsic(
+  data: PairKernel,
+  group: GroupKernel,
+  weights: Float64Array,
+  options: HsicOptions,
+): HsicResult {
+  const n = group.size;
+  const candidates = weights.length;
+  const gradient = new Float64Array(candidates);
+  if (n < 2) return { value: 0, gradient };
+  const { centring, normalised } = options;
+  const k = centreOf(data.rowSums, centring);
+  const values = new Float64Array(n);
+  const kernel = new Float64Array(n);
+  const logs = Array.from({ length: candidates }, () => new Float64Array(n));
+
+  // The normaliser needs L's own centre, which takes a pass of its own.
+  let l: Centre | undefined;
+  if (normalised) {
+    const sums = new Float64Array(n).fill(1);
+    for (let i = 1; i < n; i++) {
+      group.row(i, weights, values, undefined);
+      for (let j = 0; j < i; j++) {
+        sums[i] += values[j];
+        sums[j] += values[j];
+      }
+    }
+    l = centreOf(sums, centring);
+  }
+
+  let [kl, kk, ll] = [0, 0, 0];
+  const [dkl, dll] = [new Float64Array(candidates), new Float64Array(candidates)];
+  for (let i = 0; i < n; i++) {
+    const onDiagonal = 1 - 2 * k.rows[i] + k.all;
+    kl += onDiagonal;
+    if (l !== undefined) {
+      kk += onDiagonal;
+      ll += 1 - 2 * l.rows[i] + l.all;
+    }
+    if (i === 0) continue;
+    group.row(i, weights, values, logs);
+    data.row(i, kernel);
+    for (let j = 0; j < i; j++) {
+      const centred = kernel[j] - k.rows[i] - k.rows[j] + k.all;
+      const value = values[j];
+      const shared = 2 * centred * value;
+      kl += shared;
+      for (let h = 0; h < candidates; h++) dkl[h] += shared * logs[h][j];
+      if (l === undefined) continue;
+      const own = value - l.rows[i] - l.rows[j] + l.all;
+      kk += 2 * centred * kernel[j];
+      ll += 2 * own * value;
+      // H L H depends on L too, and H is symmetric: the derivative of tr(HLHL) is 2 tr(HLH dL).
+      for (let h = 0; h < candidates; h++) dll[h] += 4 * own * value * logs[h][j];
+    }
+  }
+  if (l === undefined) {
+    const over = options.divisor === "(n-1)^2" ? (n - 1) ** 2 : n * n;
+    for (let h = 0; h < candidates; h++) gradient[h] = dkl[h] / over;
+    return { value: kl / over, gradient };
+  }
+  const scale = Math.sqrt(kk * ll);
+  // Members that are all alike under a kernel depend on nothing.
+  if (!(scale > 0)) return { value: 0, gradient };
+  for (let h = 0; h < candidates; h++) gradient[h] = dkl[h] / scale - (0.5 * kl * dll[h]) / (scale * ll);
+  return { value: kl / scale, gradient };
+}

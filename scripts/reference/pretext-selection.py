@@ -32,7 +32,7 @@ for keep in (4, 2):
 data = np.round(np.abs(rng.normal(size=(n, 12))) + 0.5, 6)
 
 
-def estimate(weights, centring, normalised):
+def estimate(weights, centring, normalise):
     total = 0
     for c in range(classes):
         own = labels == c
@@ -45,7 +45,9 @@ def estimate(weights, centring, normalised):
         m = int(own.sum())
         h = torch.eye(m, dtype=torch.float64) - torch.ones(m, m, dtype=torch.float64) / (m if centring == "paper" else m * m)
         value = torch.trace(k @ h @ l @ h)
-        if normalised:
+        if normalise == "data":
+            value = value / torch.trace(k @ h @ k @ h)
+        elif normalise == "alignment":
             value = value / torch.sqrt(torch.trace(k @ h @ k @ h) * torch.trace(l @ h @ l @ h))
         else:
             value = value / m**2
@@ -55,12 +57,12 @@ def estimate(weights, centring, normalised):
 
 estimates = []
 for centring in ("paper", "reference"):
-    for normalised in (False, True):
+    for normalise in ("none", "data", "alignment"):
         weights = torch.tensor([0.3, 0.05, 0.2, 0.0, 0.25, 0.2], dtype=torch.float64, requires_grad=True)
-        value = estimate(weights, centring, normalised)
+        value = estimate(weights, centring, normalise)
         value.backward()
         estimates.append(
-            {"centring": centring, "normalised": normalised, "value": value.item(), "gradient": weights.grad.tolist()}
+            {"centring": centring, "normalise": normalise, "value": value.item(), "gradient": weights.grad.tolist()}
         )
 
 print(

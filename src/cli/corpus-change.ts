@@ -6,12 +6,12 @@ import { probeFile, readAudio } from "../audio/file.ts";
 import { type Degradation, degrade } from "../corpus/degradation.ts";
 import { loadUtterance, type Recording } from "../corpus/load-audio.ts";
 import { readManifest, type Utterance, writeManifest } from "../corpus/manifest.ts";
+import { ordered } from "../corpus/ordered.ts";
 import { type SpeechProfile, simulateSpeech } from "../corpus/severity.ts";
 import { WorkerPool } from "../corpus/worker-pool.ts";
 import { UserError } from "../errors.ts";
 import { progress } from "../train/progress.ts";
 import { makeFolder } from "./corpus-folder.ts";
-import { ordered } from "./ordered.ts";
 
 /** What is done to a recording: worse sound, or speech of a simulated grade. */
 export type Change =

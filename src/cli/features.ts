@@ -4,6 +4,7 @@ import { isAbsolute, join, relative } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { EgemapsVersion } from "../audio/acoustics/egemaps.ts";
 import { type Phone, phoneSymbols, readManifest, type Utterance } from "../corpus/manifest.ts";
+import { ordered } from "../corpus/ordered.ts";
 import { filesBelow } from "../corpus/readers/reader.ts";
 import { WorkerPool } from "../corpus/worker-pool.ts";
 import { UserError } from "../errors.ts";
@@ -26,7 +27,6 @@ import {
   type TableColumns,
   type TableWriter,
 } from "./features-table.ts";
-import { ordered } from "./ordered.ts";
 
 interface Options {
   json?: boolean;

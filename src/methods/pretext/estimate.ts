@@ -1,6 +1,6 @@
 import { UserError } from "../../errors.ts";
 import { random } from "../../random.ts";
-import { type Centring, type HsicResult, hsic } from "./hsic.ts";
+import { type Centring, type HsicResult, hsic, type Normaliser } from "./hsic.ts";
 import {
   cosineKernel,
   groupKernel,
@@ -39,8 +39,8 @@ export interface EstimateOptions {
   readonly zScore?: boolean;
   /** sigma^2 of the radial basis kernel, or "median": that of each candidate's distances within classes (default). */
   readonly bandwidth?: "median" | number;
-  /** Normalise each class's value to centred kernel alignment (default true), so that correct centring has gradients. */
-  readonly normalised?: boolean;
+  /** Default "data", so that correct centring has gradients worth following. */
+  readonly normalise?: Normaliser;
   /** What tr(KHLH) is divided by where it is not normalised: n^2 (eq. 5, default) or (n - 1)^2. */
   readonly divisor?: "n^2" | "(n-1)^2";
   /** Clamp log L to at least -10 as the released code does (default false; cosines are always clamped). */
@@ -57,7 +57,7 @@ export const referenceOptions: EstimateOptions = {
   aggregate: "mean",
   zScore: false,
   bandwidth: 0.05,
-  normalised: false,
+  normalise: "none",
   clamp: true,
 };
 
@@ -131,19 +131,19 @@ export class Estimator {
 
   /** Each class's value with its gradient by the weights. */
   perClass(weights: Float64Array): HsicResult[] {
-    const { centring = "paper", normalised = true, divisor } = this.options;
+    const { centring = "paper", normalise = "data", divisor } = this.options;
     return this.classes.map(({ members, data, candidates }) =>
-      hsic(data, groupKernel(candidates, members.length), weights, { centring, normalised, divisor }),
+      hsic(data, groupKernel(candidates, members.length), weights, { centring, normalise, divisor }),
     );
   }
 
   /** A candidate's own value in each class. */
   alone(candidate: number): Float64Array {
-    const { centring = "paper", normalised = true, divisor } = this.options;
+    const { centring = "paper", normalise = "data", divisor } = this.options;
     const weights = Float64Array.of(1);
     return Float64Array.from(this.classes, ({ members, data, candidates }) => {
       const kernel = groupKernel([candidates[candidate]], members.length);
-      return hsic(data, kernel, weights, { centring, normalised, divisor }).value;
+      return hsic(data, kernel, weights, { centring, normalise, divisor }).value;
     });
   }
 

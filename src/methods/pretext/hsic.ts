@@ -8,10 +8,18 @@ import type { PairKernel } from "./kernels.ts";
 /** How kernels are centred: by H = I - 11'/n as eq. 5 says, or by I - 11'/n^2 as the authors' released code does. */
 export type Centring = "paper" | "reference";
 
+/**
+ * "data" divides by HSIC(K, K), the data's own: classes count alike however alike their members sound, and the gradient is
+ * large enough to follow. "alignment" divides by sqrt(HSIC(K, K) HSIC(L, L)) (centred kernel alignment, Cortes et al. 2012), which
+ * is also free of the labels' kernel: good for comparing candidates, but a group is then never better than its best
+ * member, and all weight goes to one. "none" is eq. 5.
+ */
+export type Normaliser = "none" | "data" | "alignment";
+
 export interface HsicOptions {
   readonly centring: Centring;
-  /** Divide by sqrt(HSIC(K, K) HSIC(L, L)): the result is then free of the scale of both kernels (centred kernel alignment). */
-  readonly normalised: boolean;
+  /** What the value is divided by. */
+  readonly normalise: Normaliser;
   /** What tr(KHLH) is divided by: n^2 (eq. 5) or (n - 1)^2 (Gretton's). */
   readonly divisor?: "n^2" | "(n-1)^2";
 }
@@ -60,15 +68,15 @@ export function hsic(
   const candidates = weights.length;
   const gradient = new Float64Array(candidates);
   if (n < 2) return { value: 0, gradient };
-  const { centring, normalised } = options;
+  const { centring, normalise } = options;
   const k = centreOf(data.rowSums, centring);
   const values = new Float64Array(n);
   const kernel = new Float64Array(n);
   const logs = Array.from({ length: candidates }, () => new Float64Array(n));
 
-  // The normaliser needs L's own centre, which takes a pass of its own.
+  // The alignment needs L's own centre, which takes a pass of its own.
   let l: Centre | undefined;
-  if (normalised) {
+  if (normalise === "alignment") {
     const sums = new Float64Array(n).fill(1);
     for (let i = 1; i < n; i++) {
       group.row(i, weights, values, undefined);
@@ -85,10 +93,8 @@ export function hsic(
   for (let i = 0; i < n; i++) {
     const onDiagonal = 1 - 2 * k.rows[i] + k.all;
     kl += onDiagonal;
-    if (l !== undefined) {
-      kk += onDiagonal;
-      ll += 1 - 2 * l.rows[i] + l.all;
-    }
+    kk += onDiagonal;
+    if (l !== undefined) ll += 1 - 2 * l.rows[i] + l.all;
     if (i === 0) continue;
     group.row(i, weights, values, logs);
     data.row(i, kernel);
@@ -97,22 +103,23 @@ export function hsic(
       const value = values[j];
       const shared = 2 * centred * value;
       kl += shared;
+      kk += 2 * centred * kernel[j];
       for (let h = 0; h < candidates; h++) dkl[h] += shared * logs[h][j];
       if (l === undefined) continue;
       const own = value - l.rows[i] - l.rows[j] + l.all;
-      kk += 2 * centred * kernel[j];
       ll += 2 * own * value;
       // H L H depends on L too, and H is symmetric: the derivative of tr(HLHL) is 2 tr(HLH dL).
       for (let h = 0; h < candidates; h++) dll[h] += 4 * own * value * logs[h][j];
     }
   }
   if (l === undefined) {
-    const over = options.divisor === "(n-1)^2" ? (n - 1) ** 2 : n * n;
+    const over = normalise === "data" ? kk : options.divisor === "(n-1)^2" ? (n - 1) ** 2 : n * n;
+    // Members that all sound alike depend on nothing.
+    if (!(over > 0)) return { value: 0, gradient };
     for (let h = 0; h < candidates; h++) gradient[h] = dkl[h] / over;
     return { value: kl / over, gradient };
   }
   const scale = Math.sqrt(kk * ll);
-  // Members that are all alike under a kernel depend on nothing.
   if (!(scale > 0)) return { value: 0, gradient };
   for (let h = 0; h < candidates; h++) gradient[h] = dkl[h] / scale - (0.5 * kl * dll[h]) / (scale * ll);
   return { value: kl / scale, gradient };

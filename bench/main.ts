@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { alternate, type Case, type Row } from "./alternate.ts";
 import { benchAudio } from "./audio.ts";
 import { benchFeatures } from "./features.ts";
+import { benchSelect } from "./select.ts";
 
 const USAGE = `npm run bench -- NAME [options]
 
@@ -9,6 +10,7 @@ const USAGE = `npm run bench -- NAME [options]
   infer        the forward pass of wav2vec2-base over 10 s
   audio        decoding, resampling and spectra
   features     eGeMAPS over real files
+  select       weights of pretext tasks at the paper's size, over generated audio
 
   --peer PYTHON     a Python with torch and transformers: the same step there, in alternating rounds
   --rounds N        counted rounds (default 5)
@@ -97,8 +99,9 @@ if (values.help || name === undefined) console.log(USAGE);
 else if (name === "train-step") await compare(trainingCases());
 else if (name === "infer") await compare(inferenceCases());
 else if (name === "audio") await benchAudio(values.json);
+else if (name === "select") await benchSelect(values.json);
 else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
 else {
-  console.error(`bench: there is no "${name}"; it can be train-step, infer, audio or features`);
+  console.error(`bench: there is no "${name}"; it can be train-step, infer, audio, features or select`);
   process.exitCode = 2;
 }

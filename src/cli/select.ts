@@ -125,7 +125,7 @@ export function command(): Command {
     .option("--restarts <n>", "starts of the optimisation", whole, 8)
     .option(
       "--penalty <factor>",
-      "keeps weights from gathering in one candidate: a larger factor spreads them, 0 leaves the objective as it is (default: 0.5; 0 with --reference)",
+      "keeps weights from gathering in one candidate: a larger factor spreads them, 0 leaves the objective as it is (default: 1; 0 with --reference)",
       nonNegative,
     )
     .option("--keep <n>", "size of the groups of mrmr and rfe", whole, 4)
@@ -216,7 +216,7 @@ async function run(corpus: string, options: Options): Promise<void> {
     estimates,
     classes: estimator.classNames.length,
     units: units.classes.reduce((sum, { members }) => sum + members.length, 0),
-    settings: { ...settings, penalty: options.penalty ?? (options.reference ? 0 : 0.5), seed },
+    settings: { ...settings, penalty: options.penalty ?? (options.reference ? 0 : 1), seed },
     ...(warning !== undefined && { warning }),
     ...(convergence && { convergence }),
     ...(agreement && { agreement }),
@@ -257,7 +257,7 @@ function chooseAll(
   fixed: Readonly<Record<string, number>>,
 ): selection.Choice[] {
   const { optimizer, lr, steps, restarts, keep, seed, reference = false } = options;
-  const penalty = options.penalty ?? (reference ? 0 : 0.5);
+  const penalty = options.penalty ?? (reference ? 0 : 1);
   let bar: ReturnType<typeof progress> | undefined;
   const settings: selection.SelectOptions = {
     keep,

@@ -158,5 +158,5 @@ function descend(
 
 function start(normal: number, { projection, referenceStart = false }: OptimiseOptions): number {
   if (projection === "softmax") return normal;
-  return referenceStart ? 1 + 0.05 * normal : 0.25 * normal;
+  return referenceStart ? 1 + 0.05 * normal : 0.05 * normal;
 }

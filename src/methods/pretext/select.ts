@@ -14,7 +14,7 @@ export interface SelectOptions {
   readonly optimise?: Omit<OptimiseOptions, "projection">;
   /**
    * How much weights are kept from gathering in one place: `penalty` times the mean of the candidates' estimates times
-   * |lambda|^2 is added to the objective (default 0.5; the released code has the term with 0). With correct centring a group's
+   * |lambda|^2 is added to the objective (default 1; the released code has the term with 0). With correct centring a group's
    * estimate is close to the mean of its members', so that without it all weight goes to the best one.
    */
   readonly penalty?: number;
@@ -129,7 +129,7 @@ function optimised(
   options: SelectOptions,
 ): Choice {
   const { names } = estimator;
-  const { fixed = {}, penalty = 0.5, onStep } = options;
+  const { fixed = {}, penalty = 1, onStep } = options;
   const free = names.map((_, h) => h).filter((h) => fixed[names[h]] === undefined);
   // lambda over labels and mu over spectral representations sum to 1 each (eq. 13).
   const isVector = (h: number) => units.candidates[h].vectors !== undefined;

@@ -58,6 +58,8 @@ export const commands: CommandEntry[] = [
     name: "score",
     summary: "SUPERB scores of a table of results",
     load: () => import("./score.ts"),
+  },
+  {
     name: "select",
     summary: "compute which signal features to pre-train on for a task, and with what weights",
     load: () => import("./select.ts"),

@@ -8,6 +8,7 @@ interface Options {
   split: string;
   skipBad?: boolean;
   threads?: number;
+  predictions?: string;
 }
 
 export function command(): Command {
@@ -19,11 +20,13 @@ export function command(): Command {
     .option("--split <part>", "train, valid or test", "test")
     .option("--skip-bad", "leave out and list bad manifest lines and recordings")
     .option("--threads <n>", "processor threads (default: the run's)", whole)
+    .option("--predictions <file>", "write what it says of each utterance there, as lines of JSON")
     .action(async (folder: string, options: Options) => {
       const { predictions, ...result } = await evaluateRun(folder, partOf(options.split), {
         data: options.data,
         skipBad: options.skipBad ?? false,
         threads: options.threads,
+        predictionsFile: options.predictions,
         log: (line) => process.stderr.write(`${line}\n`),
       });
       const shown = Object.entries(result.metrics).map(([name, value]) => `${name}  ${value.toFixed(4)}`);

@@ -39,7 +39,15 @@ export interface Replication {
 }
 
 /** Every replication there is; each stands in `src/methods/NAME/results.ts`. */
-export const replications: readonly Replication[] = [];
+export const replications: readonly Replication[] = [
+  {
+    name: "severity",
+    summary:
+      "multi-task severity grading against single-task and baselines, on simulated grades and on age bands",
+    title: "Severity and phonemes together",
+    load: () => import("./severity/results.ts"),
+  },
+];
 
 /**
  * A document with the section between `<!-- results:NAME -->` and `<!-- /results:NAME -->` replaced, or added at the

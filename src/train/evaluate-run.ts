@@ -4,6 +4,7 @@ import { UserError } from "../errors.ts";
 import { type DataOptions, PARTS, type Part } from "./data.ts";
 import { Evaluator, type Prediction } from "./evaluation.ts";
 import { importModel } from "./export.ts";
+import { writePredictions } from "./finish.ts";
 import { readTargets, selfContainedRecipe } from "./open-model.ts";
 import { closeStreams, load } from "./prepare.ts";
 import { readRun } from "./run-folder.ts";
@@ -22,7 +23,11 @@ export interface RunEvaluation {
 export async function evaluateRun(
   folder: string,
   part: Part,
-  options: Omit<DataOptions, "cache"> & { threads?: number },
+  options: Omit<DataOptions, "cache"> & {
+    threads?: number;
+    /** Where to write what it says of each utterance, in the form of `predictions.jsonl`. */
+    predictionsFile?: string;
+  },
 ): Promise<RunEvaluation & { predictions: readonly Prediction[] }> {
   const info = readRun(folder);
   if (info === undefined) throw new UserError(`${folder}: holds no run (there is no run.json)`);
@@ -48,6 +53,8 @@ export async function evaluateRun(
       const result = await evaluator.evaluate(streams, part);
       if (result === undefined) throw new UserError(`${folder}: its corpus has no ${part} part`);
       const { metrics, predictions } = result;
+      if (options.predictionsFile !== undefined)
+        writePredictions(options.predictionsFile, streams, predictions);
       return { run: folder, part, utterances: predictions.length, metrics, predictions };
     } finally {
       await evaluator.dispose();

@@ -114,7 +114,7 @@ export const corpus = z
     ).optional(),
     symbols: key(
       z.array(z.string().min(1)).min(1),
-      "The phones (or tokens) that there are; by default those of the training part, so that one which only other parts have is refused.",
+      "The phones (tokens, characters) that there are; by default those of the training part, so that one which only other parts have is refused.",
     ).optional(),
     split: key(
       chosen("by", "field", split).prefault({}),

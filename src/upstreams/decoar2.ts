@@ -25,6 +25,8 @@ export const decoar2Config = z.looseObject({
   activation_dropout: z.number().min(0).max(1).default(0),
   do_stable_layer_norm: z.literal(false).default(false),
   num_mel_bins: z.int().positive().max(128).default(80),
+  /** Filterbank frames (10 ms) to one of the model's: every second one as published, 4 for small models. */
+  frame_stride: z.int().positive().default(2),
 });
 export type Decoar2Config = z.infer<typeof decoar2Config>;
 
@@ -32,7 +34,7 @@ export type Decoar2Config = z.infer<typeof decoar2Config>;
 export const parseDecoar2Config = (json: unknown, where: string): Decoar2Config =>
   parseConfig(decoar2Config, json, where);
 
-const half = (frames: Dim): Dim => floorDiv(addDim(frames, 1), 2);
+const strided = (frames: Dim, stride: number): Dim => floorDiv(addDim(frames, stride - 1), stride);
 
 export function decoar2(config: Decoar2Config): Upstream {
   return {
@@ -42,11 +44,11 @@ export function decoar2(config: Decoar2Config): Upstream {
     hiddenSize: config.hidden_size,
     layers: config.num_hidden_layers,
     sampleRate: 16_000,
-    hop: 2 * fbankHop,
+    hop: config.frame_stride * fbankHop,
     padSensitive: false,
-    frames: (samples) => half(fbankFrames(samples)),
+    frames: (samples) => strided(fbankFrames(samples), config.frame_stride),
     forward(input, p) {
-      const features = decoar2Features(input.audio, input.frames, config.num_mel_bins);
+      const features = decoar2Features(input.audio, input.frames, config.num_mel_bins, config.frame_stride);
       const projected = linear(features, p.at("feature_projection.projection"), config.hidden_size);
       const dropped = dropout(projected, config.feat_proj_dropout, input.training);
       return encoder(hide(dropped, input, 0), p.at("encoder"), config, input, {
@@ -57,12 +59,18 @@ export function decoar2(config: Decoar2Config): Upstream {
 }
 
 /**
- * Normalised log mel features, every second frame: [batch, samples] -> [batch, frames, bands]. Of a padded utterance with
- * `counts` frames, i32 [batch], the statistics cover 2 counts - 1 of the full rate: whether one more was there is not known.
+ * Normalised log mel features, every `stride`-th frame: [batch, samples] -> [batch, frames, bands]. Of a padded utterance with
+ * `counts` frames, i32 [batch], the statistics cover stride (counts - 1) + 1 of the full rate: whether more were there is not
+ * known.
  */
-export function decoar2Features(audio: Tensor, counts: Tensor | undefined, bands: number): Tensor {
+export function decoar2Features(
+  audio: Tensor,
+  counts: Tensor | undefined,
+  bands: number,
+  stride = 2,
+): Tensor {
   const all = fbank(audio, bands, "hamming");
   const frames = all.shape[1];
-  const valid = counts && validFrames(ops.sub(ops.mul(counts, 2), 1), frames);
-  return ops.slice(normaliseUtterances(all, valid), 1, 0, frames, 2);
+  const valid = counts && validFrames(ops.sub(ops.mul(counts, stride), stride - 1), frames);
+  return ops.slice(normaliseUtterances(all, valid), 1, 0, frames, stride);
 }

@@ -22,8 +22,8 @@ const schema = z.strictObject({
   pool: key(z.literal("none"), "`none`: every frame is needed.").default("none"),
   head,
   reduction: key(
-    z.enum(["sum", "mean"]),
-    "Over a batch: `sum` of the utterances' losses, or `mean` of each divided by its target length.",
+    z.enum(["sum", "mean", "utterance"]),
+    "Over a batch: `sum` of the utterances' losses; `mean` of each divided by its target length; or `utterance`, the mean of undivided losses, which is what batches of one with accumulation give.",
   ).default("mean"),
   zeroInfinity: key(
     z.boolean(),
@@ -46,10 +46,8 @@ export const ctc: LossKind<typeof schema, SequenceTarget> = {
     const unit = spec.target as VocabularyOptions["unit"];
     const { letterCase, dropStress } = spec;
     // A rare phone that the corpus declares and no training utterance has is no fault.
-    const inventory =
-      symbols === undefined || unit === "characters"
-        ? undefined
-        : [{ id: "symbols", audio: "", phones: [...symbols], text: symbols.join(" ") }];
+    const text = symbols?.join(unit === "characters" ? "" : " ");
+    const inventory = symbols && [{ id: "symbols", audio: "", phones: [...symbols], text }];
     const vocabulary = buildVocabulary(inventory ?? utterances, { unit, letterCase, dropStress });
     return { kind: "sequence", vocabulary };
   },
@@ -81,12 +79,14 @@ export const ctc: LossKind<typeof schema, SequenceTarget> = {
       each() {
         const { labels, targets } = asked();
         const losses = ops.ctcLoss(scores, labels, frames, targets, { blank, zeroInfinity });
-        return reduction === "sum" ? losses : ops.div(losses, ops.maximum(ops.cast(targets, "f32"), 1));
+        return reduction === "mean" ? ops.div(losses, ops.maximum(ops.cast(targets, "f32"), 1)) : losses;
       },
-      loss() {
-        const { labels, targets } = asked();
-        return ctcOf(scores, labels, frames, targets, { blank, zeroInfinity, reduction });
-      },
+      ...(reduction !== "utterance" && {
+        loss() {
+          const { labels, targets } = asked();
+          return ctcOf(scores, labels, frames, targets, { blank, zeroInfinity, reduction });
+        },
+      }),
     };
   },
   answer({ vocabulary }, { scores, shape: [, , symbols], frames, truth }) {

@@ -1,0 +1,4 @@
+import { serve } from "../../../corpus/worker-pool.ts";
+import { featuresOf } from "./features.ts";
+
+serve(featuresOf);

@@ -35,6 +35,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./merge.ts"),
   },
   {
+    name: "severity",
+    summary: "studies of graded speech: cross-validation over speakers, grid, analysis",
+    load: () => import("./severity.ts"),
+  },
+  {
     name: "parity",
     summary: "compare with reference values from PyTorch",
     load: () => import("./parity.ts"),

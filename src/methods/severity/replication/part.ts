@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LogRecord } from "../../../train/log.ts";
-import { type BaselineSpec, runBaselines } from "../baselines/run.ts";
-import type { Graded } from "../study/scores.ts";
+import type { BaselineSpec } from "../baselines/run.ts";
+import { baselineRows, nameOf, rowOf, tested } from "../study/protocol.ts";
 import { chosen, gridOf, ranked, type Validated, validated } from "../study/select.ts";
 import {
   cellFolder,
@@ -13,10 +13,8 @@ import {
   type Study,
   type StudyCell,
   settingsOf,
-  testAnswers,
 } from "../study/study.ts";
 import { type GridCell, type SystemRow, type SystemSummary, summarise } from "../study/tables.ts";
-import { RAW } from "./section.ts";
 
 /** One corpus of the replication: the grid, the best of it against the single task and the baselines. */
 
@@ -81,22 +79,14 @@ export async function runPart(
   left += complete ? finalRuns.left.length : (plan.best + 1) * folds.length * seeds.length;
   const found = validated(study, finalCells, finalRuns);
   const final = options.signal.aborted ? [] : await systems(plan, best, found, options);
-  const searched = await runBaselines(study, folds, seeds, plan.baselines, {
+  const searched = await baselineRows(study, plan.baselines, {
     ...options,
+    folds,
+    seeds,
     budget: options.left(),
   });
   left += searched.left;
-  for (const set of plan.baselines.sets)
-    for (const classifier of plan.baselines.classifiers) {
-      const of = searched.results.filter((one) => one.set === set && one.classifier === classifier);
-      const wanted = folds.length * (classifier === "mlp" ? seeds.length : 1);
-      final.push({
-        input: INPUTS[set],
-        system: CLASSIFIERS[classifier],
-        runs: of.map(({ fold, seed, answers }) => ({ fold, seed, answers })),
-        left: wanted - of.length,
-      });
-    }
+  final.push(...searched.rows);
   const { classes } = study.roles;
   return {
     title: plan.title,
@@ -113,13 +103,6 @@ export async function runPart(
   };
 }
 
-const INPUTS = {
-  egemaps: "eGeMAPS",
-  "hand-crafted": "Hand-crafted features",
-  both: "eGeMAPS + hand-crafted",
-};
-const CLASSIFIERS = { svm: "SVM", mlp: "MLP", trees: "boosted trees" };
-
 /** The models' rows: single task, each of the best settings, and of these the one that validation chooses in each run. */
 async function systems(
   { study, folds, seeds, best: wanted }: PartPlan,
@@ -127,19 +110,10 @@ async function systems(
   found: readonly Validated[],
   options: RunOptions,
 ): Promise<SystemRow[]> {
-  const answers = new Map<StudyCell, Graded[]>();
-  for (const { cell } of found) {
-    if (options.signal.aborted) break;
-    answers.set(cell, await testAnswers(study, cell, options));
-  }
+  const answers = await tested(study, found, options);
   const all = folds.length * seeds.length;
-  const rowOf = (system: string, cells: readonly StudyCell[]): SystemRow => ({
-    input: RAW,
-    system,
-    runs: cells.flatMap((cell) => {
-      const of = answers.get(cell);
-      return of === undefined ? [] : [{ fold: cell.fold, seed: cell.seed, answers: of }];
-    }),
+  const row = (system: string, cells: readonly StudyCell[]): SystemRow => ({
+    ...rowOf(system, cells, answers),
     left: all - cells.length,
   });
   const cellsWith = ({ alpha, e }: Setting) =>
@@ -156,9 +130,9 @@ async function systems(
     }),
   );
   return [
-    rowOf("STL", cellsWith({ alpha: 0, e: 0 })),
-    ...best.map((setting) => rowOf(`MTL, alpha = ${setting.alpha}, e = ${setting.e}`, cellsWith(setting))),
-    rowOf("MTL (chosen on validation)", picked),
+    row("STL", cellsWith({ alpha: 0, e: 0 })),
+    ...best.map((setting) => row(nameOf(setting), cellsWith(setting))),
+    row("MTL (chosen on validation)", picked),
   ];
 }
 

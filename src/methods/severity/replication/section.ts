@@ -1,4 +1,5 @@
 import { pairedBootstrap } from "../../../metrics/significance.ts";
+import { RAW } from "../study/protocol.ts";
 import { severityScores } from "../study/scores.ts";
 import { gridValues, markdown, type SystemRow, tableOne, tableTwo } from "../study/tables.ts";
 import type { Curves, PartOutcome } from "./part.ts";
@@ -70,9 +71,6 @@ export function claimsOf(part: PartOutcome, classes: readonly string[]): Claim[]
     overfittingClaim(part.curves),
   ];
 }
-
-/** The input column of the rows that hear raw audio. */
-export const RAW = "Raw audio";
 
 /** Accuracy of two systems over the folds that both have, with a bootstrap over the speakers of the difference. */
 function compared(

@@ -148,3 +148,17 @@ export function markdown(header: readonly string[], rows: readonly (readonly str
     `| ${cells.map((cell, i) => cell.padEnd(widths[i])).join(" | ")} |`;
   return [line(header), `|${widths.map((w) => "-".repeat(w + 2)).join("|")}|`, ...rows.map(line)].join("\n");
 }
+
+/** One line a setting with the means of all scores, for spreadsheets. */
+export function gridCsv(cells: readonly GridCell[]): string {
+  const lines = cells.map(({ alpha, e, scores }) => [
+    alpha,
+    e,
+    scores.length,
+    ...NAMES.map((name) => {
+      const { mean } = spreadOf(scores.map((one) => one[name] ?? Number.NaN));
+      return Number.isFinite(mean) ? mean : "";
+    }),
+  ]);
+  return `${[["alpha", "e", "runs", ...NAMES], ...lines].map((line) => line.join(",")).join("\n")}\n`;
+}

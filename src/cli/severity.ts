@@ -1,0 +1,19 @@
+import type { Command } from "commander";
+import { newCommand } from "./command.ts";
+import { analyseCommand } from "./severity-analyse.ts";
+import { cvCommand, gridCommand } from "./severity-study.ts";
+
+/** `voxsmith severity`: studies of graded speech. */
+export function command(): Command {
+  const root = newCommand(
+    "severity",
+    "Studies of graded speech: cross-validation over speakers, the grid of the severity paper, and what a model has learned.",
+    [
+      "severity cv recipes/qolt/severity.yaml --data qolt --plan",
+      "severity grid recipes/qolt/severity.yaml --data qolt --jobs 2",
+      "severity analyse runs/multi runs/single --data qolt --out analysis.html",
+    ],
+  ).helpCommand(false);
+  for (const each of [cvCommand(), gridCommand(), analyseCommand()]) root.addCommand(each);
+  return root;
+}

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { newCommand } from "./command.ts";
 import { analyseCommand } from "./severity-analyse.ts";
+import { cellsCommand } from "./severity-cells.ts";
 import { cvCommand, gridCommand } from "./severity-study.ts";
 
 /** `voxsmith severity`: studies of graded speech. */
@@ -15,5 +16,6 @@ export function command(): Command {
     ],
   ).helpCommand(false);
   for (const each of [cvCommand(), gridCommand(), analyseCommand()]) root.addCommand(each);
+  root.addCommand(cellsCommand(), { hidden: true });
   return root;
 }

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LogRecord } from "../../../train/log.ts";
 import type { BaselineSpec } from "../baselines/run.ts";
-import { baselineRows, nameOf, rowOf, tested } from "../study/protocol.ts";
+import { baselineRows, nameOf, rowOf } from "../study/protocol.ts";
 import { chosen, gridOf, ranked, type Validated, validated } from "../study/select.ts";
 import {
   cellFolder,
@@ -13,6 +13,7 @@ import {
   type Study,
   type StudyCell,
   settingsOf,
+  testAnswers,
 } from "../study/study.ts";
 import { type GridCell, type SystemRow, type SystemSummary, summarise } from "../study/tables.ts";
 
@@ -110,7 +111,8 @@ async function systems(
   found: readonly Validated[],
   options: RunOptions,
 ): Promise<SystemRow[]> {
-  const answers = await tested(study, found, options);
+  const toTest = found.map(({ cell }) => cell);
+  const answers = await testAnswers(study, toTest, options);
   const all = folds.length * seeds.length;
   const row = (system: string, cells: readonly StudyCell[]): SystemRow => ({
     ...rowOf(system, cells, answers),

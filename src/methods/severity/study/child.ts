@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { RunError, UserError } from "../../../errors.ts";
 
-const BIN = fileURLToPath(new URL("../../../../bin/voxsmith.js", import.meta.url));
+export const BIN = fileURLToPath(new URL("../../../../bin/voxsmith.js", import.meta.url));
 
 /**
  * Runs a command of voxsmith in a process of its own, so that several run at once and one that fails takes no other with

@@ -1,7 +1,7 @@
 import { writeAtomically } from "../../../weights/file.ts";
 import { type BaselineSpec, runBaselines } from "../baselines/run.ts";
 import type { Graded } from "./scores.ts";
-import { type Criterion, chosen, gridOf, type Validated, validated } from "./select.ts";
+import { type Criterion, chosen, gridOf, validated } from "./select.ts";
 import {
   cellsOf,
   type RunOptions,
@@ -62,7 +62,8 @@ export async function crossValidate(
 ): Promise<ProtocolOutcome> {
   const cells = cellsOf(study, settings, options.folds, options.seeds);
   const runs = await runCells(study, cells, options);
-  const answers = await tested(study, validated(study, cells, runs), options);
+  const done = validated(study, cells, runs).map(({ cell }) => cell);
+  const answers = await testAnswers(study, done, options);
   const rows = settings.map((setting) => rowOf(nameOf(setting), cells.filter(sameSetting(setting)), answers));
   return finish(study, rows, [], [], cells, runs, options);
 }
@@ -93,7 +94,8 @@ export async function searchGrid(
     choices.some(({ alpha, e, fold }) => cell.fold === fold && cell.alpha === alpha && cell.e === e),
   );
   const single = found.filter(({ cell }) => cell.alpha === 0);
-  const answers = await tested(study, [...picked, ...single], options);
+  const toTest = [...picked, ...single].map(({ cell }) => cell);
+  const answers = await testAnswers(study, toTest, options);
   const wanted = options.folds.length * options.seeds.length;
   const rows: SystemRow[] = [];
   if (settings.some(({ alpha }) => alpha === 0))
@@ -110,20 +112,6 @@ const sameSetting = (setting: Setting) => (cell: Setting) =>
   cell.alpha === setting.alpha && cell.e === setting.e;
 const meanOf = ({ scores }: GridCell, by: Criterion) =>
   scores.reduce((sum, one) => sum + one[by], 0) / scores.length;
-
-/** What runs say of their test parts; evaluated once and kept. */
-export async function tested(
-  study: Study,
-  runs: readonly Validated[],
-  options: RunOptions,
-): Promise<Map<StudyCell, Graded[]>> {
-  const answers = new Map<StudyCell, Graded[]>();
-  for (const { cell } of runs) {
-    if (options.signal.aborted) break;
-    answers.set(cell, await testAnswers(study, cell, options));
-  }
-  return answers;
-}
 
 export function rowOf(
   system: string,

@@ -8,8 +8,8 @@ import type { Part } from "../../../train/data.ts";
 import { printRecipe, type Recipe } from "../../../train/recipe.ts";
 import { type Cell, type RunCell, runSweep, type SweepOutcome } from "../../../train/sweep.ts";
 import { writeAtomically } from "../../../weights/file.ts";
+import { CellProcesses } from "./cell-process.ts";
 import { checkTranscripts, foldsOf, gradesOf, symbolsIn } from "./checks.ts";
-import { runVoxsmith } from "./child.ts";
 import { type Roles, rolesOf } from "./roles.ts";
 import { type Graded, readGraded } from "./scores.ts";
 
@@ -190,49 +190,59 @@ export interface RunOptions {
 const cellsFolder = ({ folder }: Study) => join(folder, "cells");
 export const cellFolder = (study: Study, { name }: Pick<Cell, "name">) => join(cellsFolder(study), name);
 
-/** Runs the cells that have no result yet, several at once, each in a process of its own. */
-export function runCells(
+/** Runs the cells that have no result yet, several at once, in processes of their own. */
+export async function runCells(
   study: Study,
   cells: readonly StudyCell[],
   options: RunOptions,
 ): Promise<SweepOutcome> {
   for (const fold of new Set(cells.map((cell) => cell.fold))) writeFold(study, fold);
   const foldByFolder = new Map(cells.map((cell) => [cellFolder(study, cell), cell.fold]));
-  const runCell: RunCell = async (recipe, folder, signal) => {
+  const processes = new CellProcesses(cellsFolder(study), options.signal);
+  const runCell: RunCell = (recipe, folder) => {
     const data = manifestFolder(study, foldByFolder.get(folder)!, "development");
     const path = `${folder}.recipe.yaml`;
     writeRecipe(path, recipe);
-    const out = await runVoxsmith(
-      ["train", path, "--data", data, "--out", folder, "--threads", String(options.threads), "--json"],
-      { saidIn: `${folder}.log`, signal },
-    );
-    const { metrics }: { metrics: Record<string, number> } = JSON.parse(out);
-    return metrics;
+    return processes.run({ kind: "train", recipe: path, data, out: folder, threads: options.threads });
   };
   const keys = ["alpha", "e", "fold"];
-  return runSweep(
-    { keys, seeds: new Set(cells.map(({ seed }) => seed)).size, cells: [...cells] },
-    { ...options, folder: cellsFolder(study), runCell, data: study.data },
-  );
+  try {
+    return await runSweep(
+      { keys, seeds: new Set(cells.map(({ seed }) => seed)).size, cells: [...cells] },
+      { ...options, folder: cellsFolder(study), runCell, data: study.data },
+    );
+  } finally {
+    processes.close();
+  }
 }
 
 /** What a finished cell's best model says of its validation part. */
 export const validAnswers = (study: Study, cell: StudyCell): Graded[] =>
   readGraded(join(cellFolder(study, cell), "predictions.jsonl"), "valid", study.roles);
 
-/** What a finished cell's best model says of its fold's test part, evaluated when it is first asked for. */
-export async function testAnswers(study: Study, cell: StudyCell, options: RunOptions): Promise<Graded[]> {
-  const folder = cellFolder(study, cell);
-  const path = join(folder, "test.jsonl");
-  if (!existsSync(path))
-    await runVoxsmith(
-      [
-        ...["eval", folder, "--data", manifestFolder(study, cell.fold, "all"), "--split", "test"],
-        ...["--predictions", path, "--threads", String(options.threads), "--json"],
-      ],
-      { saidIn: `${folder}.log`, signal: options.signal },
-    );
-  return readGraded(path, "test", study.roles);
+/** What finished cells' best models say of their folds' test parts; each is evaluated when it is first asked for. */
+export async function testAnswers(
+  study: Study,
+  cells: readonly StudyCell[],
+  options: RunOptions,
+): Promise<Map<StudyCell, Graded[]>> {
+  const answers = new Map<StudyCell, Graded[]>();
+  const processes = new CellProcesses(cellsFolder(study), options.signal);
+  try {
+    for (const cell of cells) {
+      const run = cellFolder(study, cell);
+      const predictions = join(run, "test.jsonl");
+      if (!existsSync(predictions)) {
+        if (options.signal.aborted) break;
+        const data = manifestFolder(study, cell.fold, "all");
+        await processes.run({ kind: "test", run, data, predictions, threads: options.threads });
+      }
+      answers.set(cell, readGraded(predictions, "test", study.roles));
+    }
+  } finally {
+    processes.close();
+  }
+  return answers;
 }
 
 function writeRecipe(path: string, recipe: Recipe): void {

@@ -36,7 +36,7 @@ export const commands: CommandEntry[] = [
   },
   {
     name: "severity",
-    summary: "studies of graded speech: cross-validation over speakers, grid, analysis",
+    summary: "studies of graded speech: cross-validation over speakers, grid",
     load: () => import("./severity.ts"),
   },
   {

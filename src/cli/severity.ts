@@ -1,6 +1,5 @@
 import type { Command } from "commander";
 import { newCommand } from "./command.ts";
-import { analyseCommand } from "./severity-analyse.ts";
 import { cellsCommand } from "./severity-cells.ts";
 import { cvCommand, gridCommand } from "./severity-study.ts";
 
@@ -8,14 +7,13 @@ import { cvCommand, gridCommand } from "./severity-study.ts";
 export function command(): Command {
   const root = newCommand(
     "severity",
-    "Studies of graded speech: cross-validation over speakers, the grid of the severity paper, and what a model has learned.",
+    "Studies of graded speech: cross-validation over speakers, and the grid of the severity paper.",
     [
       "severity cv recipes/qolt/severity.yaml --data qolt --plan",
       "severity grid recipes/qolt/severity.yaml --data qolt --jobs 2",
-      "severity analyse runs/multi runs/single --data qolt --out analysis.html",
     ],
   ).helpCommand(false);
-  for (const each of [cvCommand(), gridCommand(), analyseCommand()]) root.addCommand(each);
+  for (const each of [cvCommand(), gridCommand()]) root.addCommand(each);
   root.addCommand(cellsCommand(), { hidden: true });
   return root;
 }

@@ -103,7 +103,8 @@ function configOf(
       architectures: [`${name}ForCTC`],
       vocab_size: size,
       pad_token_id: blank,
-      ctc_loss_reduction: ctc.spec.reduction,
+      // Hugging Face knows no mean of undivided losses; its sum is that for one utterance.
+      ctc_loss_reduction: ctc.spec.reduction === "utterance" ? "sum" : ctc.spec.reduction,
       ctc_zero_infinity: ctc.spec.zeroInfinity,
     };
   }

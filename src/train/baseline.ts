@@ -1,4 +1,5 @@
 import { logMel } from "../audio/spectra.ts";
+import { cholesky, choleskySolve } from "../metrics/cholesky.ts";
 import type { Part, Stream } from "./data.ts";
 
 const BANDS = 80;
@@ -91,25 +92,10 @@ function normalEquations(rows: readonly Float64Array[], labels: readonly number[
 /** Solves (X'X + penalty I) w = X'y for each class by Cholesky's decomposition; the constant is not penalised. */
 function solveRidge(gram: Float64Array, cross: readonly Float64Array[], penalty: number): Float64Array[] {
   const n = cross[0].length;
-  const l = new Float64Array(n * n);
-  for (let i = 0; i < n; i++)
-    for (let j = 0; j <= i; j++) {
-      let sum = gram[i * n + j] + (i === j ? (i < n - 1 ? penalty : 1e-9) : 0);
-      for (let k = 0; k < j; k++) sum -= l[i * n + k] * l[j * n + k];
-      l[i * n + j] = i === j ? Math.sqrt(sum) : sum / l[j * n + j];
-    }
-  return cross.map((y) => {
-    const w = Float64Array.from(y);
-    for (let i = 0; i < n; i++) {
-      for (let k = 0; k < i; k++) w[i] -= l[i * n + k] * w[k];
-      w[i] /= l[i * n + i];
-    }
-    for (let i = n - 1; i >= 0; i--) {
-      for (let k = i + 1; k < n; k++) w[i] -= l[k * n + i] * w[k];
-      w[i] /= l[i * n + i];
-    }
-    return w;
-  });
+  const a = gram.slice();
+  for (let i = 0; i < n; i++) a[i * n + i] += i < n - 1 ? penalty : 1e-9;
+  const l = cholesky(a, n);
+  return cross.map((y) => choleskySolve(l, n, y));
 }
 
 const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, x, i) => sum + x * b[i], 0);

@@ -63,15 +63,22 @@ export function queryDistances(
     return out;
   };
   const [q, doc] = [unit(query), unit(document)];
-  const columns = doc.length / dim;
-  const out = new Float64Array((q.length / dim) * columns);
-  for (let i = 0; i * dim < q.length; i++) {
+  const [rows, columns] = [q.length / dim, doc.length / dim];
+  const cosines = new Float64Array(rows * columns);
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++)
+      for (let d = 0; d < dim; d++) cosines[i * columns + j] += q[i * dim + d] * doc[j * dim + d];
+  return scaledDistances(cosines, rows, columns);
+}
+
+/** The same from cosines [rows, columns] that were computed elsewhere. */
+export function scaledDistances(cosines: ArrayLike<number>, rows: number, columns: number): Float64Array {
+  const out = new Float64Array(rows * columns);
+  for (let i = 0; i < rows; i++) {
     const row = out.subarray(i * columns, (i + 1) * columns);
     let [low, high] = [Infinity, -Infinity];
     for (let j = 0; j < columns; j++) {
-      let cosine = 0;
-      for (let d = 0; d < dim; d++) cosine += q[i * dim + d] * doc[j * dim + d];
-      row[j] = Math.exp(1 - cosine) - 1;
+      row[j] = Math.exp(1 - cosines[i * columns + j]) - 1;
       low = Math.min(low, row[j]);
       high = Math.max(high, row[j]);
     }

@@ -57,16 +57,27 @@ export interface Row {
   readonly frames: number;
 }
 
+type Declare = (input: Tensor) => Tensor;
+
+/** Makes predictions of rows, where that takes programs of its own. */
+export interface Reader {
+  read(item: number, row: Row): Promise<Prediction>;
+  dispose(): Promise<void>;
+}
+
 /** What is learned on top of the frozen features. Items are named by their index in the task's list. */
 export interface Learner {
-  /** What evaluation reads, batch first. */
-  scores(input: HeadInput, p: Params): Tensor;
+  /** What evaluation reads, batch first. `declare` is told of inputs that `extra` fills. */
+  scores(input: HeadInput, p: Params, declare: Declare): Tensor;
+  extra?(frames: readonly number[]): Record<string, Value>;
   /** The batch's loss, summed (not averaged): `declare` is told of label inputs, which `feeds` fills. */
-  loss(scores: Tensor, input: HeadInput, p: Params, declare: (input: Tensor) => Tensor): Tensor;
+  loss(scores: Tensor, input: HeadInput, p: Params, declare: Declare): Tensor;
   feeds(items: readonly number[], frames: readonly number[]): Record<string, Value>;
   /** What the summed loss is divided by: utterances or frames. */
   weight(items: readonly number[], frames: readonly number[]): number;
   read(item: number, row: Row): Prediction;
+  /** A reader with programs of its own, instead of `read`; `values` are the head's parameters by name. */
+  open?(values: Readonly<Record<string, Value>>, threads?: number): Promise<Reader>;
   metrics(predictions: ReadonlyMap<number, Prediction>, part: Part): Record<string, number>;
   /** What is written instead of the predictions themselves, one line each. */
   lines?(predictions: ReadonlyMap<number, Prediction>): Prediction[];
@@ -103,10 +114,16 @@ export type ProbeTask = TaskBase &
 
 export type LearnedTask = Extract<ProbeTask, { learner: unknown }>;
 
+/** A smaller head than the official one, to try a task's data and code. */
+export interface Trial {
+  /** Units of a recurrent layer, width of a transformer; projections likewise. */
+  readonly hidden: number;
+}
+
 /** A task by its name, made when its corpus is there. */
 export interface TaskEntry {
   readonly name: string;
   readonly summary: string;
   /** Reads its corpus below `root`; some tasks are several probes (folds). @throws UserError naming what is missing */
-  prepare(root: string): Promise<ProbeTask[]>;
+  prepare(root: string, trial?: Trial): Promise<ProbeTask[]>;
 }

@@ -12,7 +12,7 @@ import { Optimiser } from "../train/optimiser.ts";
 import { compileTraining, evaluationGraph, gradientName } from "../train/program.ts";
 import { ParameterStore } from "../train/store.ts";
 import { masks, timeWarp } from "./spec-augment.ts";
-import type { HeadInput, LearnedTask, Learner, Prediction, Row } from "./task.ts";
+import type { HeadInput, LearnedTask, Learner, Prediction, Reader, Row } from "./task.ts";
 import type { FrozenUpstream } from "./upstream.ts";
 
 /** A batch of features with the positions of its items in the part that it is of. */
@@ -51,6 +51,7 @@ export class HeadTrainer {
   private readonly factor: (step: number) => number;
   private training: Promise<Program> | undefined;
   private evaluation: Promise<Program> | undefined;
+  private reader: Promise<Reader> | undefined;
   private failures = 0;
 
   constructor(task: LearnedTask, upstream: FrozenUpstream, seed: number, threads?: number) {
@@ -128,13 +129,15 @@ export class HeadTrainer {
   async predict(batch: Batch, items: readonly number[], into: Map<number, Prediction>): Promise<void> {
     this.evaluation ??= this.compileEvaluation();
     const program = await this.evaluation;
+    this.reader ??= this.learner.open?.(this.store.values, this.threads);
+    const reader = await this.reader;
     const { scores } = await program.run(this.inputsOf(batch));
     const [, ...shape] = scores.shape;
     const size = shape.reduce((a, b) => a * b, 1);
     for (const [row, item] of items.entries()) {
       const values = (scores.data as Float32Array).subarray(row * size, (row + 1) * size);
       const each: Row = { values, shape, frames: batch.frames[row] };
-      into.set(item, this.learner.read(item, each));
+      into.set(item, reader === undefined ? this.learner.read(item, each) : await reader.read(item, each));
     }
   }
 
@@ -188,11 +191,12 @@ export class HeadTrainer {
 
   async dispose(): Promise<void> {
     await this.optimiser.dispose();
-    for (const program of [this.training, this.evaluation]) await (await program)?.dispose();
+    for (const each of [this.training, this.evaluation, this.reader]) await (await each)?.dispose();
   }
 
   private inputsOf({ features, frames }: Batch): Record<string, Value> {
-    return { ...this.store.values, features, frames: i32([frames.length], frames as number[]) };
+    const extra = this.learner.extra?.(frames);
+    return { ...this.store.values, ...extra, features, frames: i32([frames.length], frames as number[]) };
   }
 
   private trace(training = false) {
@@ -210,7 +214,7 @@ export class HeadTrainer {
     const x = training ? this.augmented(summed, declare) : summed;
     const input: HeadInput = { x, frames, valid: validFrames(frames, width), training: mode };
     const head = table.at("head");
-    const scores = this.learner.scores(input, head);
+    const scores = this.learner.scores(input, head, declare);
     // Its parameters belong to the probe, so that one store serves both passes.
     const labels: Tensor[] = [];
     const loss = this.learner.loss(scores, input, head, (tensor) => {

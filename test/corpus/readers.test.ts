@@ -461,7 +461,10 @@ test("Fluent Speech Commands and Audio SNIPS", async () => {
       speaker: "Ivy",
       text: "add big sun to my list",
       slots: { entity: "big sun", owner: "my" },
-      labels: { intent: "AddToPlaylist" },
+      labels: {
+        intent: "AddToPlaylist",
+        tagged: "ADD B-entity BIG SUN E-entity TO B-owner MY E-owner LIST",
+      },
       split: "train",
     },
   ]);

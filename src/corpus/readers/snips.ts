@@ -20,7 +20,8 @@ export const audioSnips: Reader = {
       filesBelow(join(root, split), ".wav", ".mp3").flatMap((file): Utterance[] => {
         const id = stem(file);
         const [speaker] = id.split("-");
-        const known = lines.get(id.slice(speaker.length + 1));
+        // s3prl's preparation names the speaker in the table too.
+        const known = lines.get(id) ?? lines.get(id.slice(speaker.length + 1));
         if (known === undefined || (wanted !== undefined && !wanted.includes(speaker))) return [];
         return [{ id, audio: join(root, split, file), speaker, ...known, split }];
       }),
@@ -40,11 +41,30 @@ function parseLine(path: string, line: number, text: string) {
       `${path}:${line}: expected "id BOS words EOS<TAB>tags intent" with a tag for each word`,
     );
   }
+  return [
+    id,
+    { text: words.join(" "), ...readTags(words, tags.slice(1, -1), tags[tags.length - 1]) },
+  ] as const;
+}
+
+/**
+ * Slots, and the text with each value between `B-slot` and `E-slot` (label `tagged`), as SUPERB's slot filling spells it:
+ * punctuation is left out and & is a word. Tags are bare, where neighbours with the same one are one value, or begin with B- and I-.
+ */
+function readTags(words: readonly string[], tags: readonly string[], intent: string) {
   const slots: Record<string, string> = {};
+  const tagged: string[] = [];
+  const slotOf = (tag: string | undefined) =>
+    tag === undefined || tag === "O" ? undefined : tag.replace(/^[BI]-/, "");
   words.forEach((word, i) => {
-    const [mark, slot] = [tags[i + 1].slice(0, 2), tags[i + 1].slice(2)];
-    if (mark === "B-") slots[slot] = slots[slot] === undefined ? word : `${slots[slot]}, ${word}`;
-    else if (mark === "I-") slots[slot] = slots[slot] === undefined ? word : `${slots[slot]} ${word}`;
+    const slot = slotOf(tags[i]);
+    const begins = slot !== undefined && (tags[i].startsWith("B-") || slot !== slotOf(tags[i - 1]));
+    const goesOn = slot !== undefined && slot === slotOf(tags[i + 1]) && !tags[i + 1].startsWith("B-");
+    if (begins) slots[slot] = slots[slot] === undefined ? word : `${slots[slot]}, ${word}`;
+    else if (slot !== undefined) slots[slot] = `${slots[slot]} ${word}`;
+    if (begins) tagged.push(`B-${slot}`);
+    if (!"?!.,;-".includes(word)) tagged.push(word === "&" ? "AND" : word.toUpperCase());
+    if (slot !== undefined && !goesOn) tagged.push(`E-${slot}`);
   });
-  return [id, { text: words.join(" "), slots, labels: { intent: tags[tags.length - 1] } }] as const;
+  return { slots, labels: { intent, tagged: tagged.join(" ") } };
 }

@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { alternate, type Case, type Row } from "./alternate.ts";
 import { benchAudio } from "./audio.ts";
 import { benchFeatures } from "./features.ts";
+import { benchProbe } from "./probe.ts";
 import { benchSelect } from "./select.ts";
 
 const USAGE = `npm run bench -- NAME [options]
@@ -11,6 +12,7 @@ const USAGE = `npm run bench -- NAME [options]
   audio        decoding, resampling and spectra
   features     eGeMAPS over real files
   select       weights of pretext tasks at the paper's size, over generated audio
+  probe        probes of the miniature suite from cached hidden states, and computing them whenever they are heard
 
   --peer PYTHON     a Python with torch and transformers: the same step there, in alternating rounds
   --rounds N        counted rounds (default 5)
@@ -100,8 +102,11 @@ else if (name === "train-step") await compare(trainingCases());
 else if (name === "infer") await compare(inferenceCases());
 else if (name === "audio") await benchAudio(values.json);
 else if (name === "select") await benchSelect(values.json);
+else if (name === "probe") await benchProbe(values.json, { only: values.only, threads });
 else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
 else {
-  console.error(`bench: there is no "${name}"; it can be train-step, infer, audio, features or select`);
+  console.error(
+    `bench: there is no "${name}"; it can be train-step, infer, audio, features, select or probe`,
+  );
   process.exitCode = 2;
 }

@@ -1,14 +1,8 @@
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { superbEndPoints } from "../metrics/superb-score.ts";
-import {
-  type ProbeReport,
-  type ProbeResult,
-  probe,
-  taskEntries,
-  taskGroups,
-  tasksNamed,
-} from "../superb/index.ts";
+import { taskEntries, taskGroups, tasksNamed } from "../superb/catalogue.ts";
+import type { ProbeReport, ProbeResult } from "../superb/probe.ts";
 import { interruptSignal, newCommand, printResult, whole } from "./command.ts";
 
 interface Options {
@@ -53,6 +47,7 @@ export function command(): Command {
     .option("--allow-overlap", "probe even on test utterances that the model or an ancestor trained on")
     .addHelpText("after", `\nTasks:\n${tasks.join("\n")}\n\nGroups:\n${groups.join("\n")}`)
     .action(async (model: string, options: Options) => {
+      const { probe } = await import("../superb/probe.ts");
       const root = resolve(options.corpusRoot);
       const prepared = [];
       for (const entry of tasksNamed(options.tasks)) prepared.push(...(await entry.prepare(root)));

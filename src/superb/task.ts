@@ -120,10 +120,5 @@ export interface Trial {
   readonly hidden: number;
 }
 
-/** A task by its name, made when its corpus is there. */
-export interface TaskEntry {
-  readonly name: string;
-  readonly summary: string;
-  /** Reads its corpus below `root`; some tasks are several probes (folds). @throws UserError naming what is missing */
-  prepare(root: string, trial?: Trial): Promise<ProbeTask[]>;
-}
+/** Reads a task's corpus below `root`; some tasks are several probes (folds). @throws UserError naming what is missing */
+export type Prepare = (root: string, trial?: Trial) => Promise<ProbeTask[]>;

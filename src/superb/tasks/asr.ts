@@ -2,7 +2,7 @@ import { sequenceTask } from "../build.ts";
 import { folderOf, needParts, partsOf } from "../corpora.ts";
 import type { CtcHead } from "../ctc-task.ts";
 import { common, specAugment } from "../recipes.ts";
-import type { ProbeRecipe, TaskEntry, Trial } from "../task.ts";
+import type { Prepare, ProbeRecipe, Trial } from "../task.ts";
 
 /** Two BLSTM layers of 1024 behind a projection to as many; slot filling has the same. */
 export const blstm = ({ hidden }: Trial = { hidden: 1024 }, squash = false): CtcHead => ({
@@ -11,24 +11,20 @@ export const blstm = ({ hidden }: Trial = { hidden: 1024 }, squash = false): Ctc
 });
 
 /** SUPERB's speech recognition: letters by CTC, best path, no language model. */
-export const asr: TaskEntry = {
-  name: "asr",
-  summary: "speech recognition, LibriSpeech train-clean-100, dev-clean, test-clean",
-  async prepare(root, trial) {
-    const folder = folderOf(root, "asr", "LibriSpeech", "librispeech");
-    const parts = await partsOf(folder, "librispeech", { sets: "train-clean-100,dev-clean,test-clean" });
-    needParts("asr", folder, parts, "train", "valid", "test");
-    return [
-      sequenceTask(
-        {
-          ...{ name: "asr", recipe, notes: [], columns: { wer: "ASR" }, head: blstm(trial), headline: "wer" },
-          vocabulary: { unit: "characters", letterCase: "upper" },
-          rates: { wer: "words", cer: "characters" },
-        },
-        parts,
-      ),
-    ];
-  },
+export const asr: Prepare = async (root, trial) => {
+  const folder = folderOf(root, "asr", "LibriSpeech", "librispeech");
+  const parts = await partsOf(folder, "librispeech", { sets: "train-clean-100,dev-clean,test-clean" });
+  needParts("asr", folder, parts, "train", "valid", "test");
+  return [
+    sequenceTask(
+      {
+        ...{ name: "asr", recipe, notes: [], columns: { wer: "ASR" }, head: blstm(trial), headline: "wer" },
+        vocabulary: { unit: "characters", letterCase: "upper" },
+        rates: { wer: "words", cer: "characters" },
+      },
+      parts,
+    ),
+  ];
 };
 
 const recipe: ProbeRecipe = {
@@ -44,31 +40,20 @@ const recipe: ProbeRecipe = {
  * Mandarin, for Speech-FT's cross-lingual table: characters of Common Voice zh-CN. Each layer is followed by a projection
  * through tanh, which s3prl's recipe has for this corpus and not for LibriSpeech.
  */
-export const asrZh: TaskEntry = {
-  name: "asr-zh",
-  summary: "Mandarin speech recognition, Common Voice zh-CN: character error rate",
-  async prepare(root, trial) {
-    const folder = folderOf(root, "asr-zh", "zh-CN", "common-voice/zh-CN", "CommonVoice/zh-CN");
-    const parts = needParts(
-      "asr-zh",
-      folder,
-      await partsOf(folder, "common-voice"),
-      "train",
-      "valid",
-      "test",
-    );
-    return [
-      sequenceTask(
-        {
-          ...{ name: "asr-zh", recipe: mandarin, notes: [], columns: {}, headline: "cer" },
-          head: blstm(trial, true),
-          vocabulary: { unit: "characters" },
-          rates: { cer: "characters" },
-        },
-        parts,
-      ),
-    ];
-  },
+export const asrZh: Prepare = async (root, trial) => {
+  const folder = folderOf(root, "asr-zh", "zh-CN", "common-voice/zh-CN", "CommonVoice/zh-CN");
+  const parts = needParts("asr-zh", folder, await partsOf(folder, "common-voice"), "train", "valid", "test");
+  return [
+    sequenceTask(
+      {
+        ...{ name: "asr-zh", recipe: mandarin, notes: [], columns: {}, headline: "cer" },
+        head: blstm(trial, true),
+        vocabulary: { unit: "characters" },
+        rates: { cer: "characters" },
+      },
+      parts,
+    ),
+  ];
 };
 
 const mandarin: ProbeRecipe = {

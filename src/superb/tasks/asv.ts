@@ -13,7 +13,7 @@ import { i32 } from "../../runtime/program.ts";
 import { labelOf, listed, type Parts } from "../build.ts";
 import { folderOf, needParts, partsOf } from "../corpora.ts";
 import { common } from "../recipes.ts";
-import type { Learner, Prediction, ProbeRecipe, ProbeTask, TaskEntry } from "../task.ts";
+import type { Learner, Prediction, Prepare, ProbeRecipe, ProbeTask } from "../task.ts";
 
 const WIDTH = 512;
 const LAST = 1500;
@@ -23,19 +23,15 @@ const MARGIN = { scale: 30, margin: 0.4 };
 const SHORTEST = 2;
 
 /** SUPERB's speaker verification: x-vectors of VoxCeleb1, additive-margin softmax, cosine scores. */
-export const asv: TaskEntry = {
-  name: "asv",
-  summary: "speaker verification, VoxCeleb1: equal error rate",
-  async prepare(root, trial) {
-    const folder = folderOf(root, "asv", "VoxCeleb1", "voxceleb1");
-    const list = ["voxceleb1_test_v2.txt", "veri_test2.txt", "veri_test.txt"]
-      .flatMap((name) => [join(folder, name), join(root, name)])
-      .find((path) => existsSync(path));
-    if (list === undefined) throw new UserError(`${folder}: the task asv needs veri_test2.txt there`);
-    const parts = await partsOf(folder, "voxceleb1", { task: "verification" });
-    needParts("asv", folder, parts, "train", "test");
-    return [await verificationTask(recipe, trial?.hidden ?? WIDTH, parts, readTrials(list), list)];
-  },
+export const asv: Prepare = async (root, trial) => {
+  const folder = folderOf(root, "asv", "VoxCeleb1", "voxceleb1");
+  const list = ["voxceleb1_test_v2.txt", "veri_test2.txt", "veri_test.txt"]
+    .flatMap((name) => [join(folder, name), join(root, name)])
+    .find((path) => existsSync(path));
+  if (list === undefined) throw new UserError(`${folder}: the task asv needs veri_test2.txt there`);
+  const parts = await partsOf(folder, "voxceleb1", { task: "verification" });
+  needParts("asv", folder, parts, "train", "test");
+  return [await verificationTask(recipe, trial?.hidden ?? WIDTH, parts, readTrials(list), list)];
 };
 
 /** The task on any corpus with labels `speaker` and trials over its test part. */

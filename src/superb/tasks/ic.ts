@@ -1,33 +1,29 @@
 import { classTask, labelOf } from "../build.ts";
 import { folderOf, needParts, partsOf } from "../corpora.ts";
 import { common } from "../recipes.ts";
-import type { ProbeRecipe, TaskEntry } from "../task.ts";
+import type { Prepare, ProbeRecipe } from "../task.ts";
 import { pooled } from "./sid.ts";
 
 /** SUPERB's intent classification: action, object and location of a command, which must all be right. */
-export const ic: TaskEntry = {
-  name: "ic",
-  summary: "intent classification, Fluent Speech Commands",
-  async prepare(root) {
-    const folder = folderOf(
-      root,
-      "ic",
-      "fluent_speech_commands_dataset",
-      "fluent_speech_commands",
-      "FluentSpeechCommands",
-    );
-    const parts = await partsOf(folder, "fluent-speech-commands");
-    needParts("ic", folder, parts, "train", "valid", "test");
-    return [
-      classTask(
-        {
-          ...{ name: "ic", recipe, notes: [], columns: { accuracy: "IC" } },
-          ...{ projection: 256, labels: ["action", "object", "location"], answerOf: labelOf },
-        },
-        parts,
-      ),
-    ];
-  },
+export const ic: Prepare = async (root) => {
+  const folder = folderOf(
+    root,
+    "ic",
+    "fluent_speech_commands_dataset",
+    "fluent_speech_commands",
+    "FluentSpeechCommands",
+  );
+  const parts = await partsOf(folder, "fluent-speech-commands");
+  needParts("ic", folder, parts, "train", "valid", "test");
+  return [
+    classTask(
+      {
+        ...{ name: "ic", recipe, notes: [], columns: { accuracy: "IC" } },
+        ...{ projection: 256, labels: ["action", "object", "location"], answerOf: labelOf },
+      },
+      parts,
+    ),
+  ];
 };
 
 const recipe: ProbeRecipe = {

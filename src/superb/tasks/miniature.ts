@@ -5,7 +5,7 @@ import { UserError } from "../../errors.ts";
 import { random } from "../../random.ts";
 import { classTask, labelOf, type Parts, sequenceTask } from "../build.ts";
 import { common } from "../recipes.ts";
-import type { ProbeRecipe, ProbeTask, TaskEntry } from "../task.ts";
+import type { ProbeRecipe, ProbeTask } from "../task.ts";
 
 /*
  * A suite on an hour of real speech instead of SUPERB's thousand: what a representation has of phones, speakers, words
@@ -107,15 +107,6 @@ export function miniatureDigits(root: string): ProbeTask {
     parts,
   );
 }
-
-/** The suite, by the names of the command line. */
-export const entries: readonly TaskEntry[] = [
-  { name: "mini-phonemes", summary: "phones of read English, speechocean762", make: miniaturePhonemes },
-  { name: "mini-speakers", summary: "54 speakers, speechocean762", make: miniatureSpeakers },
-  { name: "mini-keywords", summary: "six wake words", make: miniatureKeywords },
-  { name: "mini-slots", summary: "slot values of drink orders, barista", make: miniatureSlots },
-  { name: "mini-digits", summary: "digits by new speakers, FSDD", make: miniatureDigits },
-].map(({ name, summary, make }) => ({ name, summary, prepare: async (root) => [make(root)] }));
 
 const speakerOf = ({ id, speaker }: Utterance) => {
   if (speaker !== undefined) return speaker;

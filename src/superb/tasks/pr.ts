@@ -6,37 +6,33 @@ import { UserError } from "../../errors.ts";
 import { type Parts, sequenceTask } from "../build.ts";
 import { folderOf, needParts, partsOf } from "../corpora.ts";
 import { common } from "../recipes.ts";
-import type { ProbeRecipe, TaskEntry } from "../task.ts";
+import type { Prepare, ProbeRecipe } from "../task.ts";
 
 /** SUPERB's phoneme recognition: phones of LibriSpeech's words, ARPAbet with stress, linear CTC, no language model. */
-export const pr: TaskEntry = {
-  name: "pr",
-  summary: "phoneme recognition, LibriSpeech train-clean-100, dev-clean, test-clean",
-  async prepare(root) {
-    const folder = folderOf(root, "pr", "LibriSpeech", "librispeech");
-    const sets = "train-clean-100,dev-clean,test-clean";
-    const lexicon = lexiconOf(root, folder);
-    const notes: string[] = [];
-    const parts = spelt(await partsOf(folder, "librispeech", { sets }), lexicon, notes);
-    needParts("pr", folder, parts, "train", "valid", "test");
-    return [
-      sequenceTask(
-        {
-          ...{
-            name: "pr",
-            recipe,
-            notes,
-            columns: { per: "PR" },
-            head: { projection: 256 },
-            headline: "per",
-          },
-          vocabulary: { unit: "phones" },
-          rates: { per: "phones" },
+export const pr: Prepare = async (root) => {
+  const folder = folderOf(root, "pr", "LibriSpeech", "librispeech");
+  const sets = "train-clean-100,dev-clean,test-clean";
+  const lexicon = lexiconOf(root, folder);
+  const notes: string[] = [];
+  const parts = spelt(await partsOf(folder, "librispeech", { sets }), lexicon, notes);
+  needParts("pr", folder, parts, "train", "valid", "test");
+  return [
+    sequenceTask(
+      {
+        ...{
+          name: "pr",
+          recipe,
+          notes,
+          columns: { per: "PR" },
+          head: { projection: 256 },
+          headline: "per",
         },
-        parts,
-      ),
-    ];
-  },
+        vocabulary: { unit: "phones" },
+        rates: { per: "phones" },
+      },
+      parts,
+    ),
+  ];
 };
 
 const recipe: ProbeRecipe = {

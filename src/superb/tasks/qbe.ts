@@ -15,7 +15,7 @@ import { progress } from "../../train/progress.ts";
 import { folderOf } from "../corpora.ts";
 import { type FeatureSource, type Heard, hiddenState } from "../features.ts";
 import { common } from "../recipes.ts";
-import type { Measured, ProbeRecipe, ProbeTask, TaskEntry } from "../task.ts";
+import type { Measured, Prepare, ProbeRecipe, ProbeTask } from "../task.ts";
 
 /** Queries of fewer frames are not searched for; their scores are 0. */
 const SHORTEST = 5;
@@ -23,23 +23,19 @@ const SHORTEST = 5;
 const BETA = falseAlarmWeight({ prior: 0.0008, costMiss: 100, costFalseAlarm: 1 });
 
 /** SUPERB's query by example: where a spoken query occurs, by time warping of hidden states; nothing is trained. */
-export const qbe: TaskEntry = {
-  name: "qbe",
-  summary: "query by example, QUESST 2014, English: maximum term-weighted value",
-  async prepare(root) {
-    const folder = folderOf(root, "qbe", "quesst14Database", "QUESST14");
-    const all = await readCorpus("quesst14", readers, folder, { language: "nnenglish" });
-    const documents = all.filter(({ labels }) => labels?.role === "document");
-    const queries = (split: string) =>
-      all.filter(({ labels, split: its }) => labels?.role === "query" && its === split);
-    return [
-      searchTask(recipe, {
-        documents,
-        valid: { queries: queries("valid"), occurrences: occurrencesIn(folder, "dev") },
-        test: { queries: queries("test"), occurrences: occurrencesIn(folder, "eval") },
-      }),
-    ];
-  },
+export const qbe: Prepare = async (root) => {
+  const folder = folderOf(root, "qbe", "quesst14Database", "QUESST14");
+  const all = await readCorpus("quesst14", readers, folder, { language: "nnenglish" });
+  const documents = all.filter(({ labels }) => labels?.role === "document");
+  const queries = (split: string) =>
+    all.filter(({ labels, split: its }) => labels?.role === "query" && its === split);
+  return [
+    searchTask(recipe, {
+      documents,
+      valid: { queries: queries("valid"), occurrences: occurrencesIn(folder, "dev") },
+      test: { queries: queries("test"), occurrences: occurrencesIn(folder, "eval") },
+    }),
+  ];
 };
 
 /** Documents (by the stem of their files) in which each query (by the stem of its file) occurs. */

@@ -12,7 +12,7 @@ import { f32 } from "../../runtime/program.ts";
 import { listed, type Parts } from "../build.ts";
 import { folderOf, needParts, partsOf } from "../corpora.ts";
 import { common } from "../recipes.ts";
-import type { Learner, Prediction, ProbeRecipe, ProbeTask, TaskEntry } from "../task.ts";
+import type { Learner, Prediction, Prepare, ProbeRecipe, ProbeTask } from "../task.ts";
 import type { FrozenUpstream } from "../upstream.ts";
 
 const SPEAKERS = 2;
@@ -24,22 +24,16 @@ const thresholds = [0.3, 0.4, 0.5, 0.6, 0.7];
 const medians = [1, 11];
 
 /** SUPERB's diarisation: who of two speakers speaks when, in mixtures of LibriSpeech. */
-export const sd: TaskEntry = {
-  name: "sd",
-  summary: "speaker diarisation, Libri2Mix (wav16k, max, mix_both) with RTTM files: diarization error rate",
-  async prepare(root, trial) {
-    const folder = folderOf(root, "sd", "Libri2Mix", "libri2mix");
-    const rttm = [join(folder, "rttm"), join(root, "diarization", "data"), join(root, "rttm")].find(
-      existsSync,
+export const sd: Prepare = async (root, trial) => {
+  const folder = folderOf(root, "sd", "Libri2Mix", "libri2mix");
+  const rttm = [join(folder, "rttm"), join(root, "diarization", "data"), join(root, "rttm")].find(existsSync);
+  if (rttm === undefined)
+    throw new UserError(
+      `${folder}: the task sd needs the folder rttm there, with train.rttm, dev.rttm and test.rttm (s3prl's preparation writes them)`,
     );
-    if (rttm === undefined)
-      throw new UserError(
-        `${folder}: the task sd needs the folder rttm there, with train.rttm, dev.rttm and test.rttm (s3prl's preparation writes them)`,
-      );
-    const parts = await partsOf(folder, "libri2mix", { rttm });
-    needParts("sd", folder, parts, "train", "valid", "test");
-    return [await diarizationTask(recipe, trial?.hidden ?? HIDDEN, parts)];
-  },
+  const parts = await partsOf(folder, "libri2mix", { rttm });
+  needParts("sd", folder, parts, "train", "valid", "test");
+  return [await diarizationTask(recipe, trial?.hidden ?? HIDDEN, parts)];
 };
 
 /** The task on any corpus with turns of two speakers. */

@@ -5,7 +5,7 @@ import { listed, type Parts } from "../build.ts";
 import { folderOf, needParts, partsOf } from "../corpora.ts";
 import { type CtcHead, ctcLearner } from "../ctc-task.ts";
 import { common, specAugment } from "../recipes.ts";
-import type { ProbeRecipe, ProbeTask, TaskEntry } from "../task.ts";
+import type { Prepare, ProbeRecipe, ProbeTask } from "../task.ts";
 import { blstm } from "./asr.ts";
 
 /** Voices of each part: those of the test were never heard in training. */
@@ -16,20 +16,16 @@ const voices = {
 };
 
 /** SUPERB's slot filling: the text of a request with its slots tagged, spelt by CTC. */
-export const sf: TaskEntry = {
-  name: "sf",
-  summary: "slot filling, Audio SNIPS: slot-type F1 and slot-value character error rate",
-  async prepare(root, trial) {
-    const folder = folderOf(root, "sf", "SNIPS", "audio-snips", "snips");
-    const all = await partsOf(folder, "audio-snips");
-    const of = (part: keyof Parts) => {
-      const names = voices[part].split(",");
-      return all[part].filter(({ speaker }) => names.includes(speaker ?? ""));
-    };
-    const parts = { train: of("train"), valid: of("valid"), test: of("test") };
-    needParts("sf", folder, parts, "train", "valid", "test");
-    return [slotTask(recipe, blstm(trial), parts)];
-  },
+export const sf: Prepare = async (root, trial) => {
+  const folder = folderOf(root, "sf", "SNIPS", "audio-snips", "snips");
+  const all = await partsOf(folder, "audio-snips");
+  const of = (part: keyof Parts) => {
+    const names = voices[part].split(",");
+    return all[part].filter(({ speaker }) => names.includes(speaker ?? ""));
+  };
+  const parts = { train: of("train"), valid: of("valid"), test: of("test") };
+  needParts("sf", folder, parts, "train", "valid", "test");
+  return [slotTask(recipe, blstm(trial), parts)];
 };
 
 /** A tag is one symbol, a letter is one symbol; a space stands between words. */

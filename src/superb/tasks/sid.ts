@@ -1,32 +1,28 @@
 import { classTask, labelOf } from "../build.ts";
 import { folderOf, needParts, partsOf } from "../corpora.ts";
 import { common } from "../recipes.ts";
-import type { ProbeRecipe, TaskEntry } from "../task.ts";
+import type { Prepare, ProbeRecipe } from "../task.ts";
 
 /** What the classification tasks of SUPERB have in common: projection, mean over frames, linear. */
 export const pooled = { type: "mean pooling", projection: 256, loss: "cross-entropy" } as const;
 
 /** SUPERB's speaker identification: which of VoxCeleb1's 1251 speakers. */
-export const sid: TaskEntry = {
-  name: "sid",
-  summary: "speaker identification, VoxCeleb1 (iden_split.txt)",
-  async prepare(root) {
-    const folder = folderOf(root, "sid", "VoxCeleb1", "voxceleb1");
-    const parts = await partsOf(folder, "voxceleb1", { task: "identification" });
-    needParts("sid", folder, parts, "train", "valid", "test");
-    const notes = [
-      "training recordings are cut at one place each, not at a new one each time, so that they can be cached",
-    ];
-    return [
-      classTask(
-        {
-          ...{ name: "sid", recipe, notes, columns: { accuracy: "SID" } },
-          ...{ projection: 256, labels: ["speaker"], answerOf: labelOf },
-        },
-        parts,
-      ),
-    ];
-  },
+export const sid: Prepare = async (root) => {
+  const folder = folderOf(root, "sid", "VoxCeleb1", "voxceleb1");
+  const parts = await partsOf(folder, "voxceleb1", { task: "identification" });
+  needParts("sid", folder, parts, "train", "valid", "test");
+  const notes = [
+    "training recordings are cut at one place each, not at a new one each time, so that they can be cached",
+  ];
+  return [
+    classTask(
+      {
+        ...{ name: "sid", recipe, notes, columns: { accuracy: "SID" } },
+        ...{ projection: 256, labels: ["speaker"], answerOf: labelOf },
+      },
+      parts,
+    ),
+  ];
 };
 
 const recipe: ProbeRecipe = {

@@ -21,17 +21,13 @@ import { evaluationGraph } from "../../train/program.ts";
 import { listed, type Parts } from "../build.ts";
 import { folderOf, needParts, partsOf } from "../corpora.ts";
 import { common } from "../recipes.ts";
-import type { Learner, Prediction, ProbeRecipe, ProbeTask, Reader, Row, TaskEntry, Trial } from "../task.ts";
+import type { Learner, Prediction, Prepare, ProbeRecipe, ProbeTask, Reader, Row, Trial } from "../task.ts";
 
 /** SUPERB's speech translation: English speech to German text, a transformer on top of the features. */
-export const st: TaskEntry = {
-  name: "st",
-  summary: "speech translation, CoVoST 2 English to German: BLEU; no part of the score",
-  async prepare(root, trial) {
-    const folder = folderOf(root, "st", "CoVoST2", "covost", "common-voice/en", "CommonVoice/en", "en");
-    const parts = needParts("st", folder, await partsOf(folder, "covost"), "train", "valid", "test");
-    return [translationTask(recipe, trial === undefined ? size : smaller(trial), parts)];
-  },
+export const st: Prepare = async (root, trial) => {
+  const folder = folderOf(root, "st", "CoVoST2", "covost", "common-voice/en", "CommonVoice/en", "en");
+  const parts = needParts("st", folder, await partsOf(folder, "covost"), "train", "valid", "test");
+  return [translationTask(recipe, trial === undefined ? size : smaller(trial), parts)];
 };
 
 /** fairseq's s2t_transformer, three layers on either side. */

@@ -1,0 +1,94 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type FrozenUpstream,
+  type ProbeReport,
+  type ProbeTask,
+  probe,
+  tasksNamed,
+  upstreamFrom,
+} from "../src/superb/index.ts";
+
+/** wav2vec 2.0 in small, 20 ms a frame, random weights: what a workstation pre-trains. */
+const SMALL = {
+  model_type: "wav2vec2",
+  hidden_size: 128,
+  num_hidden_layers: 4,
+  num_attention_heads: 4,
+  intermediate_size: 512,
+  conv_dim: [64, 128, 128, 128, 128],
+  conv_kernel: [10, 8, 4, 4, 4],
+  conv_stride: [5, 4, 4, 2, 2],
+  num_feat_extract_layers: 5,
+  num_conv_pos_embeddings: 32,
+  num_conv_pos_embedding_groups: 4,
+  feat_extract_norm: "layer",
+  do_stable_layer_norm: true,
+  conv_bias: true,
+};
+
+interface Measured {
+  seconds: number;
+  /** Of all threads; it says the same on a busy machine. */
+  cpuSeconds: number;
+  report: ProbeReport;
+}
+
+/**
+ * The miniature suite with cached hidden states, a second model on the same cache folder, and the same suite with hidden
+ * states computed whenever they are heard. `only` names tasks; `data` is the folder of the corpora.
+ */
+export async function benchProbe(
+  json: boolean,
+  { only, threads, data = "../shared/data" }: { only: string; threads: number; data?: string },
+): Promise<void> {
+  const tasks: ProbeTask[] = [];
+  for (const entry of tasksNamed(only || "miniature")) tasks.push(...(await entry.prepare(data)));
+  const folder = mkdtempSync(join(tmpdir(), "bench-probe-"));
+  const run = async (upstream: FrozenUpstream, cache?: string): Promise<Measured> => {
+    const [start, cpu] = [performance.now(), process.cpuUsage()];
+    const report = await probe(upstream, tasks, { cache, threads });
+    const { user, system } = process.cpuUsage(cpu);
+    await upstream.dispose();
+    return { seconds: (performance.now() - start) / 1000, cpuSeconds: (user + system) / 1e6, report };
+  };
+  try {
+    const cache = join(folder, "cache");
+    const cached = await run(await upstreamFrom("first", SMALL, { seed: 1, threads }), cache);
+    const second = await run(await upstreamFrom("second", SMALL, { seed: 2, threads }), cache);
+    const again = await run(await upstreamFrom("first", SMALL, { seed: 1, threads }), cache);
+    const recomputed = await run(await upstreamFrom("first", SMALL, { seed: 1, threads }));
+    const same = cached.report.results.every(
+      ({ metrics }, i) => JSON.stringify(metrics) === JSON.stringify(recomputed.report.results[i].metrics),
+    );
+    const row = {
+      name: `probe: ${tasks.map(({ name }) => name).join(", ")}`,
+      heard: { cached: cached.report.features.computed, recomputed: recomputed.report.features.computed },
+      seconds: timesOf((each) => each.seconds),
+      cpuSeconds: timesOf((each) => each.cpuSeconds),
+      extractionSeconds: round(cached.report.seconds.extraction),
+      ratio: round(recomputed.seconds / cached.seconds),
+      cpuRatio: round(recomputed.cpuSeconds / cached.cpuSeconds),
+      sameResults: same,
+    };
+    function timesOf(of: (each: Measured) => number) {
+      return {
+        cached: round(of(cached)),
+        secondModel: round(of(second)),
+        again: round(of(again)),
+        recomputed: round(of(recomputed)),
+      };
+    }
+    console.log(
+      json
+        ? JSON.stringify(row)
+        : `${row.name} | cached ${row.seconds.cached} s (${row.extractionSeconds} s of it hidden states), a second model ${row.seconds.secondModel} s, the first one again ${row.seconds.again} s | recomputed ${row.seconds.recomputed} s | ratio ${row.ratio}, of processor time ${row.cpuRatio} | recordings heard ${row.heard.cached} and ${row.heard.recomputed} | results ${same ? "equal" : "NOT EQUAL"}`,
+    );
+    if (!same) process.exitCode = 1;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const round = (x: number) => Math.round(10 * x) / 10;

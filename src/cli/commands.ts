@@ -40,6 +40,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./severity.ts"),
   },
   {
+    name: "export",
+    summary: "write a model as ONNX for other runtimes, quantised if asked",
+    load: () => import("./export.ts"),
+  },
+  {
     name: "parity",
     summary: "compare with reference values from PyTorch",
     load: () => import("./parity.ts"),

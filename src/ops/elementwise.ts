@@ -358,7 +358,14 @@ const geluOp = defineOp<None>({
   name: "gelu",
   doc: "y = x Phi(x) with the normal distribution function, exact (Hendrycks and Gimpel 2016).",
   infer: ([x]) => [x],
-  emit: (e, inputs) => [e.node("Gelu", inputs, {}, e.target.contrib ? { domain: "com.microsoft" } : {})],
+  emit: (e, inputs) => {
+    if (e.target.contrib) return [e.node("Gelu", inputs, {}, { domain: "com.microsoft" })];
+    if ((e.target.opset ?? 20) >= 20) return [e.node("Gelu", inputs)];
+    const number = (value: number) => e.constant("f32", [], [value]);
+    const error = e.node("Erf", [e.node("Mul", [inputs[0], number(Math.SQRT1_2)])]);
+    const half = e.node("Mul", [inputs[0], number(0.5)]);
+    return [e.node("Mul", [half, e.node("Add", [error, number(1)])])];
+  },
   // Its own rule: differentiating x/2 (1 + erf(x / sqrt 2)) step by step keeps three more arrays of this size.
   vjp: [({ dy, inputs: [x] }) => mul(dy, geluSlope(x))],
   traits: { elementwise: true },

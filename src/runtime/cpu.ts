@@ -18,8 +18,8 @@ export async function compile(graph: Graph, options: ProgramOptions = {}): Promi
   return load(writeOnnx(ready, { target: { contrib: options.contrib ?? true } }), options);
 }
 
-/** Loads the bytes of an ONNX model. */
-export async function load(model: Uint8Array, options: ProgramOptions = {}): Promise<Program> {
+/** Loads an ONNX model: its bytes, or a file together with the data files beside it. */
+export async function load(model: Uint8Array | string, options: ProgramOptions = {}): Promise<Program> {
   const ort = ortLibrary();
   const settings = ort.create("CreateSessionOptions");
   try {
@@ -34,10 +34,11 @@ export async function load(model: Uint8Array, options: ProgramOptions = {}): Pro
     ort.call("SetSessionLogSeverityLevel", settings, 3);
     if (options.optimizedPath) ort.call("SetOptimizedModelFilePath", settings, options.optimizedPath);
     if (options.profilePrefix) ort.call("EnableProfiling", settings, options.profilePrefix);
-    return new CpuProgram(
-      ort,
-      ort.create("CreateSessionFromArray", ort.environment, model, model.byteLength, settings),
-    );
+    const session =
+      typeof model === "string"
+        ? ort.create("CreateSession", ort.environment, model, settings)
+        : ort.create("CreateSessionFromArray", ort.environment, model, model.byteLength, settings);
+    return new CpuProgram(ort, session);
   } finally {
     ort.release("ReleaseSessionOptions", settings);
   }

@@ -21,6 +21,7 @@ const PATH = process.platform === "win32" ? "const char16_t *" : "const char *";
 const FUNCTIONS = {
   GetErrorMessage: [2, "const char *", ["void *"]],
   CreateEnv: [3, "void *", ["int", "const char *", "void *"]],
+  CreateSession: [7, "void *", ["void *", PATH, "void *", "void *"]],
   CreateSessionFromArray: [8, "void *", ["void *", "void *", "size_t", "void *", "void *"]],
   Run: [9, "void *", ["void *", "void *", "void *", "void *", "size_t", "void *", "size_t", "void *"]],
   CreateSessionOptions: [10, "void *", ["void *"]],

@@ -136,6 +136,8 @@ export interface Emit {
 export interface EmitTarget {
   /** May nodes of ONNX Runtime's own domain (com.microsoft) be used? */
   readonly contrib: boolean;
+  /** The standard operator set to write for; default 21. */
+  readonly opset?: number;
 }
 export interface OnnxSubgraph {
   readonly subgraph: unknown;

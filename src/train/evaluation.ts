@@ -103,13 +103,22 @@ function predictionOf(
   const losses: Record<string, number> = {};
   for (const o of objectives) {
     losses[o.name] = (results[`losses.${o.name}`].data as Float32Array)[row];
-    const { shape, data } = results[`scores.${o.name}`];
-    const width = shape.slice(1).reduce((a, b) => a * b, 1);
-    const scores = (data as Float32Array).subarray(row * width, (row + 1) * width);
-    const truth = item.targets[o.name];
-    answers[o.name] = lossOf(o.spec).answer(o.target, { scores, shape, frames: item.frames, truth });
+    answers[o.name] = answerOf(o, results[`scores.${o.name}`], row, item.frames, item.targets[o.name]);
   }
   return { stream: stream.name, part, index, answers, losses };
+}
+
+/** One row of a head's scores as an answer. */
+export function answerOf(
+  { spec, target }: TaskObjective,
+  { shape, data }: Value,
+  row: number,
+  frames: number,
+  truth: readonly number[],
+): Answer {
+  const width = shape.slice(1).reduce((a, b) => a * b, 1);
+  const scores = (data as Float32Array).subarray(row * width, (row + 1) * width);
+  return lossOf(spec).answer(target, { scores, shape, frames, truth });
 }
 
 function summary(

@@ -28,13 +28,7 @@ const HEADS = "heads.safetensors";
  */
 export function exportModel(folder: string, task: Task, store: ParameterStore, main: Stream): void {
   const { model, objectives } = task;
-  const ctc = objectives.find(({ path }) => path === "lm_head");
-  const classifier =
-    ctc === undefined && task.layers === "last"
-      ? objectives.find(
-          ({ spec }) => spec.loss === "cross-entropy" && spec.head === "linear" && spec.pool === "mean",
-        )
-      : undefined;
+  const { classifier } = knownHeads(task);
   const entries: TensorEntry[] = [];
   const heads: TensorEntry[] = [];
   for (const [name, { shape }] of store.specs) {
@@ -44,27 +38,51 @@ export function exportModel(folder: string, task: Task, store: ParameterStore, m
   if (classifier !== undefined) entries.push(...asClassifier(classifier, store, model.upstream.hiddenSize));
   writeSafetensors(join(folder, WEIGHTS), entries);
   if (heads.length > 0) writeSafetensors(join(folder, HEADS), heads);
-  writeJson(join(folder, "config.json"), configOf(model, ctc, classifier));
+  const { sampleRate, normalize } = main.spec;
+  writeDescription(folder, task, { sampleRate, normalize });
+  const targets = Object.fromEntries(objectives.map(({ name, target }) => [name, targetToJson(target)]));
+  writeJson(join(folder, "targets.json"), targets);
+}
+
+/** The heads that transformers has classes for: one CTC head, or else one pooled linear classifier. */
+function knownHeads({ objectives, layers }: Task): { ctc?: TaskObjective; classifier?: TaskObjective } {
+  const ctc = objectives.find(({ path }) => path === "lm_head");
+  if (ctc !== undefined || layers !== "last") return { ctc };
+  const classifier = objectives.find(
+    ({ spec }) => spec.loss === "cross-entropy" && spec.head === "linear" && spec.pool === "mean",
+  );
+  return { classifier };
+}
+
+/**
+ * Writes the files that tell others how to feed a model and how to read it: `config.json` (with `more` keys),
+ * `preprocessor_config.json`, and of a CTC model `vocab.json` and `tokenizer_config.json`.
+ */
+export function writeDescription(
+  folder: string,
+  task: Task,
+  audio: { readonly sampleRate: number; readonly normalize: boolean },
+  more: Record<string, unknown> = {},
+): void {
+  const { ctc, classifier } = knownHeads(task);
+  writeJson(join(folder, "config.json"), { ...configOf(task.model, ctc, classifier), ...more });
   writeJson(join(folder, "preprocessor_config.json"), {
     feature_extractor_type: "Wav2Vec2FeatureExtractor",
     feature_size: 1,
-    sampling_rate: main.spec.sampleRate,
+    sampling_rate: audio.sampleRate,
     padding_value: 0,
-    do_normalize: main.spec.normalize,
-    return_attention_mask: model.masked,
+    do_normalize: audio.normalize,
+    return_attention_mask: task.model.masked,
   });
-  if (ctc?.target.kind === "sequence") {
-    writeVocabulary(join(folder, "vocab.json"), ctc.target.vocabulary);
-    writeJson(join(folder, "tokenizer_config.json"), {
-      tokenizer_class: "Wav2Vec2CTCTokenizer",
-      pad_token: "<pad>",
-      unk_token: "<unk>",
-      word_delimiter_token: "|",
-      do_lower_case: false,
-    });
-  }
-  const targets = Object.fromEntries(objectives.map(({ name, target }) => [name, targetToJson(target)]));
-  writeJson(join(folder, "targets.json"), targets);
+  if (ctc?.target.kind !== "sequence") return;
+  writeVocabulary(join(folder, "vocab.json"), ctc.target.vocabulary);
+  writeJson(join(folder, "tokenizer_config.json"), {
+    tokenizer_class: "Wav2Vec2CTCTokenizer",
+    pad_token: ctc.target.vocabulary.symbols[ctc.target.vocabulary.blank],
+    unk_token: "<unk>",
+    word_delimiter_token: "|",
+    do_lower_case: false,
+  });
 }
 
 const isHead = (name: string, { upstream }: Model): boolean =>

@@ -153,7 +153,11 @@ const norm = (x: ArrayLike<number>): number =>
   );
 
 /** |ours - reference| / max(|reference|, floor), norms over the whole tensor. */
-function relativeError(ours: ArrayLike<number>, reference: Float32Array, floor = Number.MIN_VALUE): number {
+export function relativeError(
+  ours: ArrayLike<number>,
+  reference: Float32Array,
+  floor = Number.MIN_VALUE,
+): number {
   if (ours.length !== reference.length) return Number.POSITIVE_INFINITY;
   const difference = reference.map((v, i) => v - ours[i]);
   const size = Math.max(norm(reference), floor);

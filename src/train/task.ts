@@ -91,25 +91,30 @@ export function traceTraining(task: Task, objectives: readonly TaskObjective[]):
 }
 
 /**
- * The evaluation pass: per objective `losses.NAME` [batch] and `scores.NAME`; nothing random. `hidden` are the upstream's
- * hidden states, for whoever wants them as outputs too.
+ * The evaluation pass: per objective `losses.NAME` [batch] and `scores.NAME`; nothing random. `hidden` and `last`
+ * are the upstream's states, for whoever wants them as outputs too. Where `given`, those are its inputs instead of `audio` and `frames`.
  */
-export function traceEvaluation(task: Task, objectives: readonly TaskObjective[], withLosses = true) {
+export function traceEvaluation(
+  task: Task,
+  objectives: readonly TaskObjective[],
+  withLosses = true,
+  given?: { readonly audio: Tensor; readonly frames: Tensor },
+) {
   const table = new ParameterTable();
   const inputs: Tensor[] = [];
   const declare = (tensor: Tensor) => {
     inputs.push(tensor);
     return tensor;
   };
-  const { audio, frames } = audioInputs(declare);
-  const { features, valid, hidden } = hear(task, table, { audio, frames });
+  const { audio, frames } = given ?? audioInputs(declare);
+  const { features, valid, hidden, last } = hear(task, table, { audio, frames });
   const outputs: Record<string, Tensor> = {};
   for (const o of objectives) {
     const term = termOf(o, { frames, valid, features }, table, declare);
     outputs[`scores.${o.name}`] = term.scores;
     if (withLosses) outputs[`losses.${o.name}`] = term.each();
   }
-  return { table, outputs, inputs, hidden };
+  return { table, outputs, inputs, hidden, last };
 }
 
 type Declare = (tensor: Tensor) => Tensor;
@@ -133,7 +138,7 @@ function hear(
   task: Task,
   table: ParameterTable,
   input: Hearing,
-): { features: Tensor; valid: Tensor; hidden: readonly Tensor[] } {
+): { features: Tensor; valid: Tensor; hidden: readonly Tensor[]; last: Tensor } {
   const { upstream, masked } = task.model;
   const { frames, declare, ...rest } = input;
   const { last, hidden } = upstream.forward(
@@ -141,7 +146,7 @@ function hear(
     table.at(upstream.prefix),
   );
   const features = task.layers === "weighted" ? weightedLayers(hidden, table) : last;
-  return { features, valid: validFrames(frames, last.shape[1]), hidden };
+  return { features, valid: validFrames(frames, last.shape[1]), hidden, last };
 }
 
 /** What SpecAugment hides while training. */

@@ -10,8 +10,11 @@ import { type OpenedModel, openModel } from "../train/open-model.ts";
 import { evaluationGraph } from "../train/program.ts";
 import { type TaskObjective, traceEvaluation } from "../train/task.ts";
 
-/** Which hidden states of the upstream to return: all, their mean, or one, counted from the transformer's input as 0. */
-export type Layers = "all" | "mean" | number;
+/**
+ * Which hidden states of the upstream to return: all, their mean, one, counted from the transformer's input as 0, or the last
+ * as the heads read it (of a pre-norm encoder, behind its final norm).
+ */
+export type Layers = "all" | "mean" | "last" | number;
 
 export interface InferenceOptions {
   /** Threads of the runtime; default all cores. */
@@ -40,7 +43,7 @@ export class Inference {
   readonly model: OpenedModel;
   /** The heads that are computed. */
   readonly objectives: readonly TaskObjective[];
-  /** The numbers of the hidden states that `hear` returns; empty for their mean. */
+  /** The numbers of the hidden states that `hear` returns; empty for "mean" and "last". */
   readonly layers: readonly number[];
   private readonly program: Program;
 
@@ -64,8 +67,8 @@ export class Inference {
   static async of(model: OpenedModel, options: InferenceOptions = {}): Promise<Inference> {
     const { task, recipe } = model;
     const objectives = task.objectives.filter(({ name }) => options.heads?.includes(name) ?? true);
-    const { table, outputs, inputs, hidden } = traceEvaluation(task, objectives, false);
-    const chosen = layersOf(model, hidden, options.layers);
+    const { table, outputs, inputs, hidden, last } = traceEvaluation(task, objectives, false);
+    const chosen = layersOf(model, { hidden, last }, options.layers);
     for (const [i, state] of chosen.states.entries()) outputs[`hidden.${i}`] = state;
     const threads = options.threads ?? (recipe?.threads || availableParallelism());
     const program = await compile(evaluationGraph(table, outputs, inputs), { threads });
@@ -127,11 +130,12 @@ export class Inference {
 
 function layersOf(
   { path }: OpenedModel,
-  hidden: readonly Tensor[],
+  { hidden, last }: { hidden: readonly Tensor[]; last: Tensor },
   layers: Layers | undefined,
 ): { states: readonly Tensor[]; numbers: readonly number[] } {
   if (layers === undefined) return { states: [], numbers: [] };
   if (layers === "all") return { states: hidden, numbers: hidden.map((_, i) => i) };
+  if (layers === "last") return { states: [last], numbers: [] };
   if (layers === "mean") {
     const sum = hidden.reduce((a, b) => ops.add(a, b));
     return { states: [ops.mul(sum, 1 / hidden.length)], numbers: [] };

@@ -17,6 +17,7 @@ import {
   DimensionSchema,
   type Graph as GraphProto,
   GraphSchema,
+  type Model,
   ModelSchema,
   type Node as NodeProto,
   NodeSchema,
@@ -26,14 +27,28 @@ import {
   ValueInfoSchema,
 } from "./onnx_pb.ts";
 
-/** Operator set and file version that ONNX Runtime 1.30 loads and that all our nodes are defined in. */
+/** The operator set of all our files that nobody asked otherwise for. */
 export const OPSET = 21;
-export const IR_VERSION = 10n;
+
+/** Operator sets that our nodes have the same meaning in, and the file version that came with each. */
+const IR_VERSIONS: Readonly<Record<number, bigint>> = {
+  18: 8n,
+  19: 9n,
+  20: 9n,
+  21: 10n,
+  22: 10n,
+  23: 11n,
+  24: 12n,
+};
+export const OPSETS: readonly number[] = Object.keys(IR_VERSIONS).map(Number);
 
 export const ONNX_TYPE: Record<DType, number> = { f32: 1, i32: 6, i64: 7, bool: 9, u32: 12 };
 const ATTRIBUTE_TYPE = { FLOAT: 1, INT: 2, STRING: 3, GRAPH: 5, FLOATS: 6, INTS: 7 };
 
-/** A graph input that becomes part of the file (or of a data file beside it): how models are exported. */
+/**
+ * A graph input that becomes part of the file (or of a data file beside it): how models are exported. One without either
+ * is left to the caller of `onnxModel`.
+ */
 export interface Initializer {
   readonly data?: Float32Array;
   /** Where the values stand in a file beside the model. */
@@ -49,7 +64,12 @@ export interface WriteOptions {
 }
 
 /** Writes a graph as the bytes of an ONNX model: structure only, unless initializers say otherwise. */
-export function writeOnnx(graph: Graph, options: WriteOptions): Uint8Array {
+export const writeOnnx = (graph: Graph, options: WriteOptions): Uint8Array =>
+  toBinary(ModelSchema, onnxModel(graph, options));
+
+/** The same before it becomes bytes. */
+export function onnxModel(graph: Graph, options: WriteOptions): Model {
+  const opset = options.target.opset ?? OPSET;
   const writer = new GraphWriter(options.target);
   for (const { name, tensor } of graph.inputs) writer.bindInput(name, tensor);
   writer.emitAll(graph);
@@ -57,7 +77,8 @@ export function writeOnnx(graph: Graph, options: WriteOptions): Uint8Array {
   const initializer = writer.initializers;
   for (const { name, tensor } of graph.inputs) {
     const given = stored.get(name);
-    if (given !== undefined) initializer.push(initializerProto(name, tensor, given));
+    if (given?.data !== undefined || given?.external !== undefined)
+      initializer.push(initializerProto(name, tensor, given));
   }
   const proto = create(GraphSchema, {
     name: options.name ?? "voxsmith",
@@ -69,14 +90,13 @@ export function writeOnnx(graph: Graph, options: WriteOptions): Uint8Array {
     output: graph.outputs.map(({ name, tensor }) => valueInfo(name, tensor)),
   });
   const contrib = writer.usesContrib() ? [{ domain: "com.microsoft", version: 1n }] : [];
-  const model = create(ModelSchema, {
-    irVersion: IR_VERSION,
+  return create(ModelSchema, {
+    irVersion: IR_VERSIONS[opset],
     producerName: "voxsmith",
-    opsetImport: [{ domain: "", version: BigInt(OPSET) }, ...contrib],
+    opsetImport: [{ domain: "", version: BigInt(opset) }, ...contrib],
     metadataProps: Object.entries(options.metadata ?? {}).map(([key, value]) => ({ key, value })),
     graph: proto,
   });
-  return toBinary(ModelSchema, model);
 }
 
 function valueInfo(name: string, { shape, dtype }: TensorType): ValueInfo {

@@ -1,0 +1,91 @@
+import { UserError } from "../../errors.ts";
+import * as ops from "../../ops/index.ts";
+import { optimise } from "../../tensor/compile.ts";
+import { addDim, computeDim, type Dim, symbol } from "../../tensor/dims.ts";
+import type { Graph } from "../../tensor/graph.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import type { OpenedModel } from "../../train/open-model.ts";
+import { type Task, type TaskObjective, traceEvaluation } from "../../train/task.ts";
+import { type Folded, foldParameters } from "./fold.ts";
+
+/** Hugging Face's names. */
+export const AUDIO = "input_values";
+export const MASK = "attention_mask";
+export const LOGITS = "logits";
+export const LAST = "last_hidden_state";
+
+/** An output of an exported model. */
+export interface ExportedOutput {
+  readonly name: string;
+  /** The objective whose scores it holds; absent where it is the upstream's last hidden state. */
+  readonly objective?: TaskObjective;
+}
+
+export interface ExportedGraph extends Folded {
+  readonly outputs: readonly ExportedOutput[];
+  /** Samples of every recording, where the sizes are fixed. */
+  readonly samples?: number;
+}
+
+/**
+ * The evaluation pass as others run it: `input_values` [batch, samples], prepared as the model wants its audio, to the heads'
+ * scores, with the parameters folded. All recordings of a batch are equally long; where `samples` fixes their number, the batch
+ * is one, and `attention_mask` i64 [1, samples] tells with ones where the recording ends.
+ * @throws UserError where so few samples make no frame
+ */
+export async function exportedGraph(model: OpenedModel, samples?: number): Promise<ExportedGraph> {
+  const { upstream } = model.task.model;
+  if (samples !== undefined && (upstream.frames(samples) as number) < 1)
+    throw new UserError(`--fixed-length: ${samples} samples are too few for a single frame of the model`);
+  const batch = samples === undefined ? symbol("batch") : 1;
+  const audio = ops.input(AUDIO, [batch, samples ?? symbol("samples")]);
+  const mask = samples === undefined ? undefined : ops.input(MASK, [batch, samples], "i64");
+  const frames =
+    mask === undefined
+      ? ops.expand(countOf(upstream.frames(audio.shape[1])), [batch])
+      : framesOf(mask, (size) => upstream.frames(size));
+  // Without padding there is nothing to hide, but DeCoAR 2.0's statistics depend on how its frames are counted.
+  const hides = mask !== undefined || upstream.modelType === "decoar2";
+  const task: Task = {
+    ...model.task,
+    model: { ...model.task.model, masked: hides && model.task.model.masked },
+  };
+  const traced = traceEvaluation(task, task.objectives, false, { audio, frames });
+  const outputs = outputsOf(task.objectives);
+  const tensors = outputs.map(({ name, objective }) => ({
+    name,
+    tensor: objective === undefined ? traced.last : traced.outputs[`scores.${objective.name}`],
+  }));
+  const parameters = [...traced.table.inputs].map(([name, tensor]) => ({ name, tensor }));
+  const given = [{ name: AUDIO, tensor: audio }, ...(mask ? [{ name: MASK, tensor: mask }] : [])];
+  const graph: Graph = { inputs: [...given, ...parameters], outputs: tensors, late: [] };
+  return { ...(await foldParameters(optimise(graph, ops.constant), model.store.values)), outputs, samples };
+}
+
+/** A size as a value, i32 [1]. */
+const countOf = (size: Dim): Tensor => ops.add(ops.slice(ops.range(size), 0, addDim(size, -1), size), 1);
+
+/** Valid frames i32 [batch] from a mask of samples. */
+function framesOf(mask: Tensor, frames: (samples: Dim) => Dim): Tensor {
+  const lengths = ops.cast(ops.reduceSum(ops.cast(mask, "f32"), [1]), "i32");
+  const whole = (value: number) => ops.constant([1], [value], "i32");
+  return computeDim<Tensor>(frames(symbol("n")), {
+    constant: whole,
+    symbol: () => lengths,
+    add: ops.add,
+    mul: ops.mul,
+    floorDiv: (a, by) => ops.div(a, whole(by)),
+  });
+}
+
+/** The CTC head (else the first head) is called `logits`, as everybody expects; others by their objectives. */
+function outputsOf(objectives: readonly TaskObjective[]): ExportedOutput[] {
+  if (objectives.length === 0) return [{ name: LAST }];
+  const main = objectives.find(({ path }) => path === "lm_head") ?? objectives[0];
+  const taken = [AUDIO, MASK, LOGITS];
+  return [main, ...objectives.filter((o) => o !== main)].map((objective) => {
+    const { name } = objective;
+    const own = taken.includes(name) ? `scores.${name}` : name;
+    return { name: objective === main ? LOGITS : own, objective };
+  });
+}

@@ -1,0 +1,124 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { blankSymbol, unknownSymbol, type Vocabulary, wordDelimiter } from "../../corpus/vocab.ts";
+import { writeDescription, writeJson } from "../../train/export.ts";
+import type { OpenedModel } from "../../train/open-model.ts";
+import type { Target } from "../../train/targets.ts";
+import { ownVersion } from "../../train/versions.ts";
+import { AUDIO, type ExportedGraph, type ExportedOutput, MASK } from "./graph.ts";
+
+/** Key of the metadata in the model's own file, and name of the same beside it. */
+export const METADATA_KEY = "voxsmith";
+export const METADATA_FILE = "voxsmith.json";
+
+/** What a program needs to know to feed an exported model and to read it. */
+export interface ExportMetadata {
+  readonly producer: string;
+  readonly model: { readonly type: string; readonly layers: number; readonly hiddenSize: number };
+  readonly opset: number;
+  readonly quantized: boolean;
+  readonly audio: {
+    readonly input: string;
+    /** Hz */
+    readonly sampleRate: number;
+    readonly channels: 1;
+    /** Whether samples x must become (x - mean) / sqrt(variance + 1e-7) first. */
+    readonly normalize: boolean;
+    /** Samples that every recording has, zeros at its end, where the sizes are fixed; then `mask` marks real samples with ones. */
+    readonly samples?: number;
+    readonly mask?: string;
+  };
+  /** Samples between the beginnings of two frames. */
+  readonly hop: number;
+  readonly outputs: readonly OutputMetadata[];
+}
+
+export type OutputMetadata = {
+  readonly name: string;
+  readonly objective?: string;
+} & (
+  | {
+      readonly kind: "sequence";
+      readonly unit: string;
+      readonly blank: number;
+      readonly symbols: readonly string[];
+    }
+  | { readonly kind: "class"; readonly label: string; readonly classes: readonly string[] }
+  | { readonly kind: "number"; readonly label: string }
+  | { readonly kind: "features" }
+);
+
+export function metadataOf(
+  { task, audio }: OpenedModel,
+  { outputs, samples }: ExportedGraph,
+  options: { readonly opset: number; readonly quantize: boolean },
+): ExportMetadata {
+  const { modelType, layers, hiddenSize, hop } = task.model.upstream;
+  return {
+    producer: `voxsmith ${ownVersion()}`,
+    model: { type: modelType, layers, hiddenSize },
+    opset: options.opset,
+    quantized: options.quantize,
+    audio: { input: AUDIO, ...audio, channels: 1, ...(samples ? { samples, mask: MASK } : {}) },
+    hop,
+    outputs: outputs.map(outputMetadata),
+  };
+}
+
+function outputMetadata({ name, objective }: ExportedOutput): OutputMetadata {
+  if (objective === undefined) return { name, kind: "features" };
+  return { name, objective: objective.name, ...meaningOf(objective.target) };
+}
+
+function meaningOf(target: Target) {
+  if (target.kind === "sequence") {
+    const { symbols, blank, options } = target.vocabulary;
+    return { kind: "sequence" as const, unit: options.unit, blank, symbols };
+  }
+  if (target.kind === "class") {
+    const { label, classes } = target.labels;
+    return { kind: "class" as const, label, classes };
+  }
+  return { kind: "number" as const, label: target.label };
+}
+
+/** Writes what stands beside the model: the files that transformers.js reads, and the metadata as JSON. */
+export function writeSidecars(
+  folder: string,
+  { task, audio }: OpenedModel,
+  metadata: ExportMetadata,
+  external: boolean,
+): void {
+  mkdirSync(folder, { recursive: true });
+  const more = external ? { "transformers.js_config": { use_external_data_format: true } } : {};
+  writeDescription(folder, task, audio, more);
+  const ctc = task.objectives.find(({ path }) => path === "lm_head");
+  if (ctc?.target.kind === "sequence")
+    writeJson(join(folder, "tokenizer.json"), tokenizerOf(ctc.target.vocabulary));
+  writeJson(join(folder, METADATA_FILE), { ...metadata });
+}
+
+/** A vocabulary in the form of Hugging Face's `tokenizers`, as transformers.js wants it. */
+function tokenizerOf(vocabulary: Vocabulary): Record<string, unknown> {
+  const { symbols, blank, options } = vocabulary;
+  // Their decoder joins symbols as they are: phones bring the space between them along.
+  const space = options.unit === "characters" ? "" : " ";
+  const special = new Set([symbols[blank], blankSymbol, unknownSymbol, "<s>", "</s>", "[PAD]", "[UNK]"]);
+  const spelt = symbols.map((symbol) => (special.has(symbol) ? symbol : `${symbol}${space}`));
+  return {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    // The blank is not called special: it has to be there when repeats are merged.
+    added_tokens: symbols.flatMap((content, id) =>
+      special.has(content) && id !== blank ? [{ id, content, special: true, ...PLAIN }] : [],
+    ),
+    normalizer: { type: "Replace", pattern: { String: " " }, content: wordDelimiter },
+    pre_tokenizer: { type: "Split", pattern: { Regex: "" }, behavior: "Isolated", invert: false },
+    post_processor: null,
+    decoder: { type: "CTC", pad_token: symbols[blank], word_delimiter_token: wordDelimiter, cleanup: true },
+    model: { vocab: Object.fromEntries(spelt.map((symbol, i) => [symbol, i])) },
+  };
+}
+
+const PLAIN = { single_word: false, lstrip: false, rstrip: false, normalized: false };

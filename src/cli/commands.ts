@@ -50,6 +50,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./parity.ts"),
   },
   {
+    name: "convert",
+    summary: "rewrite a checkpoint of any source as a Hugging Face folder or a safetensors file",
+    load: () => import("./convert.ts"),
+  },
+  {
     name: "corpus",
     summary: "manifests of corpora; check, fetch, synthesize and change them",
     load: () => import("./corpus.ts"),

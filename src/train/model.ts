@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { type TrainingConfig, type Upstream, upstreamOf } from "../upstreams/index.ts";
-import { openCheckpoint } from "../weights/checkpoint.ts";
+import { openCheckpoint, requirePretrainingHeads } from "../weights/checkpoint.ts";
 import { loadStrict } from "../weights/model-folder.ts";
 import { headOf } from "../weights/names.ts";
 import type { Recipe } from "./recipe-schema.ts";
@@ -59,17 +59,46 @@ function configOf(source: string): Record<string, unknown> {
   return { ...checkpoint.config };
 }
 
-/** Fills the upstream's part of the store from the model's own weights, each tensor exactly once. */
+/** What the model's files leave open, and where they ask for other audio than the recipe gives. */
+export function sayWhatIsAssumed(model: Model, { corpus }: Recipe, log: (line: string) => void): void {
+  const { source, settings, upstream } = model;
+  if (source === undefined) return;
+  const { weights, notes, preprocessor } = openCheckpoint(source);
+  weights.close();
+  const masks = settings.apply_spec_augment && settings.mask_time_prob > 0;
+  if (masks && upstream.maskVector && !weights.infos.has(`${upstream.prefix}.masked_spec_embed`))
+    log(`${source}: has no vector for hidden frames; it starts from random numbers`);
+  for (const note of notes) log(`${source}: taken as usual: ${note}`);
+  const wanted = preprocessor?.["do_normalize"];
+  if (typeof wanted === "boolean" && wanted !== corpus.normalize)
+    log(
+      `${source}: was trained with audio ${wanted ? "of zero mean and unit variance" : "as it is"}; corpus.normalize is ${corpus.normalize}`,
+    );
+}
+
+/**
+ * Fills the upstream's part of the store from the model's own weights, each tensor exactly once, and with it the
+ * pre-training heads that the store has room for. Other heads of the checkpoint are left out: the recipe's objectives
+ * bring theirs.
+ */
 export function loadUpstream(model: Model, store: ParameterStore): void {
   if (model.source === undefined) return;
-  const { weights } = openCheckpoint(model.source);
+  const checkpoint = openCheckpoint(model.source);
+  const { weights } = checkpoint;
   try {
     const prefix = `${model.upstream.prefix}.`;
+    const heads = [...store.specs.keys()].filter((name) => headOf(name) === "pre-training");
+    if (heads.length > 0) requirePretrainingHeads(checkpoint, heads);
+    // The vector for hidden frames: not every file has one, and it is not wanted where nothing is hidden.
+    const vector = `${prefix}masked_spec_embed`;
     const wanted = new Map(
-      [...store.specs].filter(([name]) => name.startsWith(prefix)).map(([name, spec]) => [name, spec.shape]),
+      [...store.specs]
+        .filter(([name]) => name.startsWith(prefix) || heads.includes(name))
+        .filter(([name]) => name !== vector || weights.infos.has(vector))
+        .map(([name, spec]) => [name, spec.shape]),
     );
-    // Heads of the checkpoint's own task and of pre-training are left out: the recipe's objectives bring theirs.
-    const loaded = loadStrict(weights, wanted, (name) => (headOf(name) === undefined ? name : undefined));
+    const unwanted = (name: string) => (headOf(name) !== undefined || name === vector) && !wanted.has(name);
+    const loaded = loadStrict(weights, wanted, (name) => (unwanted(name) ? undefined : name));
     for (const name of wanted.keys()) loaded.readF32(name, store.array(name));
     const bad = [...wanted.keys()].find((name) => store.array(name).some((x) => !Number.isFinite(x)));
     if (bad !== undefined) throw new UserError(`${weights.path}: "${bad}" holds a NaN or an infinity`);

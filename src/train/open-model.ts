@@ -9,6 +9,7 @@ import { readJsonObject } from "../weights/shards.ts";
 import type { TensorFile } from "../weights/tensor-file.ts";
 import { importModel } from "./export.ts";
 import { checkpointHead, type Head } from "./foreign-head.ts";
+import { WITHOUT_WEIGHTS } from "./locate.ts";
 import { type Model, modelOf } from "./model.ts";
 import { type Recipe, readRecipe } from "./recipe.ts";
 import { ParameterStore } from "./store.ts";
@@ -30,9 +31,6 @@ export interface OpenedModel {
   /** The recipe of a run. */
   readonly recipe?: Recipe;
 }
-
-/** Upstreams that have no weights are known by name alone. */
-const WITHOUT_WEIGHTS = ["log-mel"];
 
 /** Whether a folder is a run's: it says how it was made and what its heads mean. */
 export const isRun = (path: string): boolean => existsSync(join(path, "recipe.yaml"));

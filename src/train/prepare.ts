@@ -10,10 +10,11 @@ import {
   type Stream,
 } from "./data.ts";
 import { type Training, trainingOf } from "./groups.ts";
+import { withLocalUpstream } from "./locate.ts";
 import { lossOf } from "./losses/index.ts";
 import type { TargetSource } from "./losses/kind.ts";
 import { maskPlan, startMasks, type WeightMasks } from "./masks.ts";
-import { loadUpstream, modelOf } from "./model.ts";
+import { loadUpstream, modelOf, sayWhatIsAssumed } from "./model.ts";
 import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
 import { UpdateOrder } from "./order.ts";
 import type { Objective, Recipe } from "./recipe-schema.ts";
@@ -65,7 +66,8 @@ export async function prepare(recipe: Recipe, options: DataOptions): Promise<Pre
 
 /** Reads and checks recipe, model and data. @throws UserError for whatever is wrong with them */
 export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded> {
-  const model = modelOf(recipe);
+  const model = modelOf(await withLocalUpstream(recipe, options.log));
+  if (options.weights !== false) sayWhatIsAssumed(model, recipe, options.log);
   const active = Object.entries(recipe.objectives).filter(([, o]) => everCounts(o));
   if (active.length === 0) throw new UserError("objectives: every weight is 0; nothing would be learned");
   checkBest(recipe, active);
@@ -186,7 +188,11 @@ export function parametersOf(recipe: Recipe, task: Task, weights = true) {
   if (store.trainedSize === 0) throw new UserError("plan.freeze: leaves no parameter to train");
   store.initialise(
     recipe.seed,
-    names.filter((name) => task.model.source === undefined || !name.startsWith(prefix)),
+    // The vector for hidden frames is not in every file; where it is, it is read over this start.
+    names.filter(
+      (name) =>
+        task.model.source === undefined || !name.startsWith(prefix) || name === `${prefix}masked_spec_embed`,
+    ),
   );
   if (!weights) return { store, training };
   loadUpstream(task.model, store);

@@ -5,7 +5,10 @@ import { chosen, count, fraction, key, nonNegative, positive } from "./schema-ba
 
 export const upstream = z
   .strictObject({
-    model: key(z.string().min(1), "Folder or hub id of a pre-trained model in Hugging Face form.").optional(),
+    model: key(
+      z.string().min(1),
+      "The pre-trained model: a folder (in Hugging Face's form, or a run), a fairseq, s3prl or WavLM checkpoint file, or a name of the Hugging Face hub such as `facebook/wav2vec2-base` (`@REVISION` after it fixes the version).",
+    ).optional(),
     config: key(
       z.record(z.string(), z.unknown()),
       "A Hugging Face `config.json`, inline or as a path beside the recipe: the model then starts from random weights.",

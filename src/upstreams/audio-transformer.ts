@@ -27,6 +27,7 @@ export function audioTransformer(
     layers: config.num_hidden_layers,
     sampleRate: 16_000,
     hop: config.conv_stride.reduce((a, b) => a * b, 1),
+    maskVector: true,
     padSensitive: config.feat_extract_norm === "group",
     frames: (samples) => extractorFrames(samples, config),
     forward(input, p) {

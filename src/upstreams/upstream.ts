@@ -43,6 +43,8 @@ export interface Upstream {
   readonly hop: number;
   /** Whether padding changes what valid frames become when no mask hides it. */
   readonly padSensitive: boolean;
+  /** Whether hidden frames become a learned vector, `masked_spec_embed`, rather than zeros. */
+  readonly maskVector?: boolean;
   frames(samples: Dim): Dim;
   forward(input: UpstreamInput, p: Params): UpstreamOutput;
 }

@@ -6,6 +6,7 @@ import * as ops from "../ops/index.ts";
 import { compile } from "../runtime/cpu.ts";
 import { f32, i32, type Program, type Value } from "../runtime/program.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { locateModel } from "../train/locate.ts";
 import { type OpenedModel, openModel } from "../train/open-model.ts";
 import { evaluationGraph } from "../train/program.ts";
 import { type TaskObjective, traceEvaluation } from "../train/task.ts";
@@ -23,6 +24,8 @@ export interface InferenceOptions {
   readonly heads?: readonly string[];
   /** Hidden states to return besides; default none. */
   readonly layers?: Layers;
+  /** Told where something is not as asked for but work goes on (a cached copy for want of network). */
+  readonly log?: (line: string) => void;
 }
 
 /** What a model makes of one recording. */
@@ -59,8 +62,9 @@ export class Inference {
     this.program = program;
   }
 
-  /** Opens a model by any path that `openModel` takes. @throws UserError naming what does not fit */
-  static async open(path: string, options: InferenceOptions = {}): Promise<Inference> {
+  /** Opens a model by any name that `locateModel` takes. @throws UserError naming what does not fit */
+  static async open(name: string, options: InferenceOptions = {}): Promise<Inference> {
+    const { path } = await locateModel(name, options.log ?? (() => {}));
     return Inference.of(openModel(path), options);
   }
 

@@ -4,10 +4,19 @@ import { quote, UserError } from "../errors.ts";
 import { configFrom, familyByNames, findSettings, settingsFromShapes } from "./fairseq-config.ts";
 import { reason } from "./file.ts";
 import { openModelFolder } from "./model-folder.ts";
-import { type Family, HEADS_FILE, headOf, type NamePlan, PREFIXES, planNames } from "./names.ts";
+import {
+  type Family,
+  HEADS_FILE,
+  headOf,
+  type NamePlan,
+  type PlanLine,
+  PREFIXES,
+  planNames,
+} from "./names.ts";
 import { Instance, TensorRef } from "./pickle-globals.ts";
 import { lookUp, type Plain, plainOf, type Settings } from "./plain-data.ts";
 import { openSafetensors } from "./safetensors.ts";
+import { readJsonObject } from "./shards.ts";
 import { joined, renamed, type TensorFile } from "./tensor-file.ts";
 import { openTorchArchive } from "./torch-archive.ts";
 
@@ -56,11 +65,24 @@ function openFolder(path: string): Checkpoint {
   const files = [weights];
   try {
     const heads = join(path, HEADS_FILE);
-    if (existsSync(heads)) files.push(pretrainingHeads(openSafetensors(heads)));
+    const dropped: PlanLine[] = [];
+    if (existsSync(heads)) files.push(pretrainingHeads(openSafetensors(heads), dropped));
     const all = joined(path, files);
     const plan = planNames(path, all.infos.keys(), family);
+    plan.lines.push(...dropped);
     const named = renamed(all, plan.names);
-    return { path, source: "Hugging Face folder", family, config, weights: named, plan, notes: [] };
+    const audio = join(path, "preprocessor_config.json");
+    const preprocessor = existsSync(audio) ? readJsonObject(audio) : undefined;
+    return {
+      path,
+      source: "Hugging Face folder",
+      family,
+      config,
+      preprocessor,
+      weights: named,
+      plan,
+      notes: [],
+    };
   } catch (error) {
     for (const file of files) file.close();
     throw error;
@@ -68,9 +90,13 @@ function openFolder(path: string): Checkpoint {
 }
 
 /** Of the parameters that transformers has no place for, those of pre-training; a run's task heads are its own affair. */
-function pretrainingHeads(file: TensorFile): TensorFile {
-  const names = [...file.infos.keys()].filter((name) => headOf(name) === "pre-training");
-  return renamed(file, new Map(names.map((name) => [name, name])));
+function pretrainingHeads(file: TensorFile, dropped: PlanLine[]): TensorFile {
+  const names = [...file.infos.keys()];
+  const kept = names.filter((name) => headOf(name) === "pre-training");
+  for (const from of names)
+    if (headOf(from) !== "pre-training")
+      dropped.push({ from, action: "dropped", why: "a run's task head, which only the run itself uses" });
+  return renamed(file, new Map(kept.map((name) => [name, name])));
 }
 
 // What continued pre-training needs beside the encoder.
@@ -84,9 +110,14 @@ const PRETRAINING: Partial<Record<Family, string[]>> = {
   hubert: ["final_proj.weight", "label_embs_concat"],
 };
 
-/** Refuses a model that cannot be pre-trained further because its pre-training heads are not in the file. */
-export function requirePretrainingHeads({ path, family, weights }: Checkpoint): void {
-  const needed = PRETRAINING[family];
+/**
+ * Refuses a model that cannot be pre-trained further because its pre-training heads are not in the file: by default all
+ * those of its family, else the given ones.
+ */
+export function requirePretrainingHeads(
+  { path, family, weights }: Checkpoint,
+  needed = PRETRAINING[family],
+): void {
   if (!needed) throw new UserError(`${path}: continued pre-training of ${family} models is not supported`);
   const missing = needed.filter((name) => !weights.infos.has(name));
   if (missing.length === 0) return;

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -29,7 +29,21 @@ function writeTensors(path: string, weights: TensorFile, names: string[]): void 
  */
 export function writeSafetensorsCopy(checkpoint: Checkpoint, path: string): void {
   if (existsSync(path)) throw new UserError(`${path}: exists already; name a file that does not`);
+  mkdirSync(dirname(resolve(path)), { recursive: true });
   writeTensors(path, checkpoint.weights, [...checkpoint.weights.infos.keys()]);
+}
+
+// What a Hugging Face folder says of its output symbols: taken over as it is.
+const TOKENIZER_FILES = [
+  "vocab.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+];
+
+/** Halves become float32: a configuration that says otherwise would have transformers narrow them again. */
+function asWritten({ torch_dtype: _, dtype: __, ...config }: Checkpoint["config"]): Checkpoint["config"] {
+  return config;
 }
 
 /**
@@ -56,7 +70,7 @@ export function writeHuggingFaceFolder(checkpoint: Checkpoint, folder: string): 
   };
   mkdirSync(temporary, { recursive: true });
   try {
-    put("config.json", (path) => json(path, config));
+    put("config.json", (path) => json(path, asWritten(config)));
     put("model.safetensors", (path) =>
       writeTensors(
         path,
@@ -79,7 +93,11 @@ export function writeHuggingFaceFolder(checkpoint: Checkpoint, folder: string): 
           do_lower_case: false,
         }),
       );
-    }
+    } else
+      for (const name of TOKENIZER_FILES) {
+        const beside = join(checkpoint.path, name);
+        if (existsSync(beside)) put(name, (path) => copyFileSync(beside, path));
+      }
     renameSync(temporary, target);
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });

@@ -214,10 +214,9 @@ export function planNames(path: string, fileNames: Iterable<string>, family: Fam
   return { lines, names };
 }
 
-/** The plan as text, one tensor a line. */
+/** The plan as text, one tensor a line: what becomes of it and why. */
 export const formatPlan = ({ lines }: NamePlan): string[] =>
-  lines.map(({ from, to, action, why }) =>
-    action === "renamed"
-      ? `renamed  ${from} -> ${to} (${why})`
-      : `${action.padEnd(8)} ${from}${action === "dropped" ? ` (${why})` : ""}`,
+  lines.map(
+    ({ from, to, action, why }) =>
+      `${action.padEnd(8)} ${from}${action === "renamed" ? ` -> ${to}` : ""} (${why})`,
   );

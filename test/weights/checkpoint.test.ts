@@ -420,7 +420,7 @@ describe("names", () => {
       'm: both "mask_emb" and "model.mask_emb" are "wavlm.masked_spec_embed"',
     );
     expect(formatPlan(planNames("m", ["lm_head.bias", "encoder.layer_norm.bias"], "hubert"))).toEqual([
-      "kept     lm_head.bias",
+      "kept     lm_head.bias (Hugging Face's own name)",
       "renamed  encoder.layer_norm.bias -> hubert.encoder.layer_norm.bias (Hugging Face's own name)",
     ]);
     expect(formatPlan(planNames("m", ["_ema", "post_extract_proj.bias"], "data2vec-audio"))[0]).toMatch(

@@ -1,0 +1,53 @@
+import { existsSync } from "node:fs";
+import { resolveModel } from "../weights/hub.ts";
+import { progress } from "./progress.ts";
+import type { Recipe } from "./recipe-schema.ts";
+
+/** Upstreams that have no weights are known by name alone. */
+export const WITHOUT_WEIGHTS: readonly string[] = ["log-mel"];
+
+export interface LocatedModel {
+  /** A folder, a file, or the name of an upstream without weights. */
+  readonly path: string;
+  /** The commit of a model of the hub. */
+  readonly commit?: string;
+}
+
+/**
+ * Where a model is, however it was named: a folder (a run's, or one in Hugging Face's form), a checkpoint file, a name of
+ * the hub (`organisation/model` or `organisation/model@revision`, downloaded into the standard cache with progress on
+ * stderr), or the name of an upstream without weights ("log-mel").
+ * @throws UserError for what is nowhere
+ */
+export async function locateModel(name: string, log: (line: string) => void): Promise<LocatedModel> {
+  if (WITHOUT_WEIGHTS.includes(name) && !existsSync(name)) return { path: name };
+  let shown: { file: string; bar: ReturnType<typeof progress> } | undefined;
+  try {
+    return await resolveModel(name, {
+      onNote: log,
+      onProgress(file, received, total) {
+        if (shown?.file !== file) {
+          shown?.bar.end();
+          const label = `downloading ${file} of ${name}, MB`;
+          shown = { file, bar: progress({ label, total: megabytes(total), start: megabytes(received) }) };
+        }
+        shown.bar.update(megabytes(received));
+      },
+    });
+  } finally {
+    shown?.bar.end();
+  }
+}
+
+const megabytes = (bytes: number): number => Math.ceil(bytes / 1e6);
+
+/** The recipe as `modelOf` reads it: its upstream by a local path, or by a configuration where it has no weights. */
+export async function withLocalUpstream(recipe: Recipe, log: (line: string) => void): Promise<Recipe> {
+  const { model } = recipe.upstream;
+  if (model === undefined) return recipe;
+  const { path } = await locateModel(model, log);
+  const upstream = WITHOUT_WEIGHTS.includes(path)
+    ? { ...recipe.upstream, model: undefined, config: { model_type: path } }
+    : { ...recipe.upstream, model: path };
+  return { ...recipe, upstream };
+}

@@ -2,7 +2,8 @@ import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { superbEndPoints } from "../metrics/superb-score.ts";
 import { taskEntries, taskGroups, tasksNamed } from "../superb/catalogue.ts";
-import type { ProbeReport, ProbeResult } from "../superb/probe.ts";
+import type { ProbeReport } from "../superb/probe.ts";
+import type { ProbeResult } from "../superb/results.ts";
 import { interruptSignal, newCommand, printResult, whole } from "./command.ts";
 
 interface Options {

@@ -1,6 +1,7 @@
 export { FeatureCache, featureBytes } from "./cache.ts";
 export { type TaskEntry, taskEntries, taskGroups, tasksNamed } from "./catalogue.ts";
-export { type ProbeOptions, type ProbeReport, type ProbeResult, probe } from "./probe.ts";
+export { type ProbeOptions, type ProbeReport, probe } from "./probe.ts";
+export { meanColumns, type ProbeResult } from "./results.ts";
 export type { Learner, ProbeRecipe, ProbeTask } from "./task.ts";
 export {
   miniatureDigits,

@@ -1,22 +1,14 @@
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { stringify } from "yaml";
-import { lengthBuckets } from "../corpus/batches.ts";
 import { withDurations } from "../corpus/readers/reader.ts";
 import { UserError } from "../errors.ts";
-import { type SuperbMetric, type SuperbScore, superbScore } from "../metrics/superb-score.ts";
-import { random } from "../random.ts";
-import { type Json, loadCheckpoint, saveCheckpoint } from "../train/checkpoint.ts";
+import { type SuperbScore, superbScore } from "../metrics/superb-score.ts";
 import { overlap } from "../train/lineage.ts";
 import { progress } from "../train/progress.ts";
-import { versions } from "../train/versions.ts";
-import { writeAtomically } from "../weights/file.ts";
-import { writeSafetensors } from "../weights/safetensors.ts";
 import { FeatureCache } from "./cache.ts";
 import { batchOf, FeatureSource, type Heard } from "./features.ts";
+import { groupsOf, Order } from "./order.ts";
+import { type Found, meanColumns, type ProbeResult, ResultFolder } from "./results.ts";
 import type { LearnedTask, Part, Prediction, ProbeTask } from "./task.ts";
-import { type Batch, HeadTrainer, type TrainerState } from "./trainer.ts";
+import { type Batch, HeadTrainer } from "./trainer.ts";
 import { type FrozenUpstream, openUpstream } from "./upstream.ts";
 
 export interface ProbeOptions {
@@ -34,34 +26,6 @@ export interface ProbeOptions {
   readonly allowOverlap?: boolean;
   readonly signal?: AbortSignal;
   readonly log?: (line: string) => void;
-}
-
-/** What one task came to. */
-export interface ProbeResult {
-  readonly task: string;
-  readonly model: { readonly name: string; readonly hash: string };
-  readonly seed: number;
-  /** Test metrics; rates between 0 and 1. */
-  readonly metrics: Readonly<Record<string, number>>;
-  /** The same as columns of the SUPERB score (per cent, except QbE); none for tasks that it does not know. */
-  readonly columns: Readonly<Partial<Record<SuperbMetric, number>>>;
-  readonly headline: { readonly metric: string; readonly value: number; readonly higher: boolean };
-  /** Learned share of each hidden state, or 1 for the one that was chosen; the transformer's input first. */
-  readonly layerWeights: readonly number[];
-  readonly steps: number;
-  /** The update whose weights were tested, and its validation metric. */
-  readonly best?: { readonly step: number; readonly value: number };
-  /** Utterances of each part, and a hash of what they are. */
-  readonly data: {
-    readonly train: number;
-    readonly valid: number;
-    readonly test: number;
-    readonly hash: string;
-  };
-  /** Test utterances that the model or an ancestor trained on; absent where the model does not say what it learned from. */
-  readonly overlap?: number;
-  readonly notes: readonly string[];
-  readonly seconds: number;
 }
 
 export interface ProbeReport {
@@ -120,6 +84,7 @@ class Suite {
   private readonly options: ProbeOptions;
   private readonly seed: number;
   private readonly log: (line: string) => void;
+  private readonly results: ResultFolder;
 
   constructor(upstream: FrozenUpstream, cache: FeatureCache | undefined, options: ProbeOptions) {
     this.upstream = upstream;
@@ -128,6 +93,8 @@ class Suite {
     this.options = options;
     this.seed = options.seed ?? 0;
     this.log = options.log ?? (() => {});
+    const { name, hash } = upstream;
+    this.results = new ResultFolder(options.out, { name, hash }, this.seed, this.log);
   }
 
   async run(given: readonly ProbeTask[]): Promise<ProbeReport> {
@@ -137,13 +104,13 @@ class Suite {
     this.refuseOverlap(overlaps);
     const results = new Map<string, ProbeResult>();
     for (const task of tasks) {
-      const known = this.finished(task);
+      const known = this.results.finished(task);
       if (known !== undefined) results.set(task.name, known);
     }
     const open = tasks.filter(({ name }) => !results.has(name));
     const extraction = await this.extract(open);
     const finish = (task: ProbeTask, found: Found) =>
-      results.set(task.name, this.save(task, found, overlaps.get(task.name)));
+      results.set(task.name, this.results.save(task, found, overlaps.get(task.name)));
     for (const task of open) {
       if (!("measure" in task) || this.options.signal?.aborted) continue;
       const start = performance.now();
@@ -222,7 +189,7 @@ class Suite {
     const began = performance.now();
     const trainers = tasks.map((task) => new HeadTrainer(task, this.upstream, this.seed, threads));
     try {
-      for (const trainer of trainers) this.restore(trainer);
+      for (const trainer of trainers) this.results.restore(trainer);
       const total = Math.max(...tasks.map(({ recipe }) => recipe.steps));
       const label = tasks.map(({ name }) => name).join("+");
       const start = Math.min(...trainers.map(({ step }) => step));
@@ -231,6 +198,8 @@ class Suite {
       let saved = performance.now();
       for (let step = start; step < total && !signal?.aborted; step++) {
         const active = trainers.filter((trainer) => !trainer.done && trainer.step === step);
+        // Heads that go on from different updates: nobody is here yet.
+        if (active.length === 0) continue;
         const read = await this.read(tasks[0], "train", batches.at(step));
         for (const trainer of active) await trainer.update(read);
         const due = active.filter((trainer) => trainer.due);
@@ -246,20 +215,20 @@ class Suite {
         }
         shown.update(step + 1);
         if (secondsSince(saved) > CHECKPOINT) {
-          for (const trainer of trainers) this.checkpoint(trainer);
+          for (const trainer of trainers) this.results.checkpoint(trainer);
           saved = performance.now();
         }
       }
       shown.end();
       if (signal?.aborted) {
-        for (const trainer of trainers) this.checkpoint(trainer);
+        for (const trainer of trainers) this.results.checkpoint(trainer);
         return;
       }
       for (const trainer of trainers) trainer.recall();
       const tested = await this.evaluate(trainers, "test");
       for (const trainer of trainers) {
         const { metrics, lines } = tested.get(trainer)!;
-        this.saveHead(trainer);
+        this.results.saveHead(trainer);
         finish(trainer.task, {
           metrics,
           predictions: lines,
@@ -323,117 +292,6 @@ class Suite {
     flush();
     return batches;
   }
-
-  private folderOf(task: ProbeTask): string | undefined {
-    return this.options.out && join(this.options.out, task.name);
-  }
-
-  /** What a result depends on: a result of anything else in the same place is not this one. */
-  private key(task: ProbeTask): string {
-    const parts = [this.upstream.hash, this.seed, task.recipe, dataHash(task)];
-    return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);
-  }
-
-  private finished(task: ProbeTask): ProbeResult | undefined {
-    const path = join(this.folderOf(task) ?? "", "result.json");
-    if (this.folderOf(task) === undefined || !existsSync(path)) return undefined;
-    try {
-      const { key, ...result } = JSON.parse(readFileSync(path, "utf8")) as ProbeResult & { key: string };
-      return key === this.key(task) ? result : undefined;
-    } catch {
-      throw new UserError(`${path}: is not JSON; remove it to probe anew`);
-    }
-  }
-
-  private restore(trainer: HeadTrainer): void {
-    const folder = this.folderOf(trainer.task);
-    if (folder === undefined) return;
-    const path = join(folder, "checkpoints", this.key(trainer.task));
-    const found = loadCheckpoint(path, this.log, trainer.buffers());
-    if (found === undefined) return;
-    trainer.resume(found.state as unknown as TrainerState);
-    this.log(`${trainer.task.name}: goes on after update ${trainer.step}`);
-  }
-
-  private checkpoint(trainer: HeadTrainer): void {
-    const folder = this.folderOf(trainer.task);
-    if (folder === undefined) return;
-    const state = trainer.state() as unknown as Json;
-    saveCheckpoint(
-      join(folder, "checkpoints", this.key(trainer.task)),
-      { step: trainer.step, state, buffers: trainer.buffers() },
-      1,
-    );
-  }
-
-  private saveHead({ task, store }: HeadTrainer): void {
-    const folder = this.folderOf(task);
-    if (folder === undefined) return;
-    mkdirSync(folder, { recursive: true });
-    writeSafetensors(
-      join(folder, "head.safetensors"),
-      [...store.specs].map(([name, { shape }]) => ({
-        ...{ name, dtype: "F32" as const, shape: [...shape] },
-        data: store.array(name),
-      })),
-    );
-  }
-
-  private save(task: ProbeTask, found: Found, overlapping: number | undefined): ProbeResult {
-    const { metrics, predictions, layerWeights, steps, best, seconds } = found;
-    const columns: Partial<Record<SuperbMetric, number>> = {};
-    for (const [metric, column] of Object.entries(task.columns))
-      columns[column] = column === "QbE" ? metrics[metric] : 100 * metrics[metric];
-    const { train, valid, test } = task.parts;
-    const result: ProbeResult = {
-      task: task.name,
-      model: { name: this.upstream.name, hash: this.upstream.hash },
-      seed: this.seed,
-      metrics,
-      columns,
-      headline: { ...task.headline, value: metrics[task.headline.metric] },
-      layerWeights,
-      steps,
-      ...(best && { best }),
-      data: { train: train.length, valid: valid.length, test: test.length, hash: dataHash(task) },
-      ...(overlapping !== undefined && { overlap: overlapping }),
-      notes: task.notes,
-      seconds,
-    };
-    const folder = this.folderOf(task);
-    if (folder !== undefined) {
-      mkdirSync(folder, { recursive: true });
-      write(join(folder, "recipe.yaml"), stringify({ task: task.name, seed: this.seed, ...task.recipe }));
-      write(
-        join(folder, "predictions.jsonl"),
-        predictions.map((line) => `${JSON.stringify(line)}\n`).join(""),
-      );
-      // Last, since it says that the others are whole.
-      const whole = { key: this.key(task), versions: versions(), ...result };
-      write(join(folder, "result.json"), `${JSON.stringify(whole, null, 2)}\n`);
-    }
-    return result;
-  }
-}
-
-interface Found {
-  metrics: Readonly<Record<string, number>>;
-  predictions: readonly Prediction[];
-  layerWeights: readonly number[];
-  steps: number;
-  best?: { readonly step: number; readonly value: number };
-  seconds: number;
-}
-
-/** Columns of the SUPERB score; where several probes have the same one (the folds of emotion recognition), their mean. */
-export function meanColumns(results: readonly ProbeResult[]): Partial<Record<SuperbMetric, number>> {
-  const values = new Map<SuperbMetric, number[]>();
-  for (const { columns } of results)
-    for (const [name, value] of Object.entries(columns) as [SuperbMetric, number][])
-      values.set(name, [...(values.get(name) ?? []), value]);
-  return Object.fromEntries(
-    [...values].map(([name, all]) => [name, all.reduce((a, b) => a + b, 0) / all.length]),
-  );
 }
 
 /** Durations of all recordings: the cache's size is predicted from them. */
@@ -442,90 +300,6 @@ async function timed(task: ProbeTask): Promise<ProbeTask> {
   return { ...task, items: task.items.map((heard, i) => ({ ...heard, utterance: utterances[i] })) };
 }
 
-/** Tasks whose parts hold the same recordings in the same order and that want the same batches. */
-function groupsOf(tasks: readonly LearnedTask[]): LearnedTask[][] {
-  const groups = new Map<string, LearnedTask[]>();
-  for (const task of tasks) {
-    const { batch, sampling } = task.recipe;
-    // A balanced order follows a task's own classes.
-    const own = sampling === "balanced" ? task.name : "";
-    const key = JSON.stringify([batch, sampling, own, recordings(task)]);
-    groups.set(key, [...(groups.get(key) ?? []), task]);
-  }
-  return [...groups.values()];
-}
-
-const recordings = ({ items, parts }: ProbeTask) =>
-  [parts.train, parts.valid, parts.test].map((part) =>
-    part.map((i) => {
-      const { utterance, maxSamples } = items[i];
-      return [utterance.id, utterance.audio, utterance.start, utterance.end, maxSamples];
-    }),
-  );
-
-/** Names what a probe learned from and was tested on, wherever the files lie. */
-function dataHash({ items, parts }: ProbeTask): string {
-  const hash = createHash("sha256");
-  for (const [part, list] of Object.entries(parts))
-    for (const i of list) {
-      const { utterance, maxSamples } = items[i];
-      const { audio: _, ...rest } = utterance;
-      hash.update(`${JSON.stringify([part, rest, maxSamples])}\n`);
-    }
-  return hash.digest("hex").slice(0, 16);
-}
-
-/** The batches of updates, as positions in the training part: a function of (seed, step). */
-class Order {
-  private readonly task: LearnedTask;
-  private readonly frames: number[];
-  private readonly seed: number;
-  private epoch: { number: number; batches: number[][] } | undefined;
-
-  constructor(task: LearnedTask, source: FeatureSource, seed: number) {
-    this.task = task;
-    this.seed = seed;
-    this.frames = task.parts.train.map((i) => source.framesOf(task.items[i]));
-  }
-
-  at(step: number): readonly number[] {
-    const perEpoch = Math.max(1, Math.ceil(this.frames.length / this.task.recipe.batch));
-    const number = Math.floor(step / perEpoch);
-    if (this.epoch?.number !== number) this.epoch = { number, batches: this.batches(number) };
-    return this.epoch.batches[step % perEpoch];
-  }
-
-  private batches(epoch: number): number[][] {
-    const { batch, sampling } = this.task.recipe;
-    if (sampling === "balanced") return this.balanced(epoch);
-    const buckets = sampling === "shuffle" ? { buckets: 1 } : {};
-    return lengthBuckets(this.frames, { batchSize: batch, seed: this.seed, epoch, ...buckets });
-  }
-
-  /** As many draws as there are recordings, each class as likely as any other. */
-  private balanced(epoch: number): number[][] {
-    const { parts, recipe, classOf } = this.task;
-    const byClass = new Map<number, number[]>();
-    for (const [position, item] of parts.train.entries()) {
-      const label = classOf?.(item) ?? 0;
-      byClass.set(label, [...(byClass.get(label) ?? []), position]);
-    }
-    const classes = [...byClass.values()];
-    const chance = random(this.seed, "balanced", epoch);
-    const drawn = parts.train.map(() => {
-      const members = classes[chance.int(classes.length)];
-      return members[chance.int(members.length)];
-    });
-    const batches: number[][] = [];
-    for (let at = 0; at < drawn.length; at += recipe.batch) batches.push(drawn.slice(at, at + recipe.batch));
-    return batches;
-  }
-}
-
 const secondsSince = (start: number) => (performance.now() - start) / 1000;
 const gigabytes = (bytes: number) =>
   bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
-
-function write(path: string, text: string): void {
-  writeAtomically(path, (put) => put(Buffer.from(text)));
-}

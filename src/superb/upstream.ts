@@ -3,15 +3,14 @@ import { basename, resolve } from "node:path";
 import * as ops from "../ops/index.ts";
 import { ParameterTable } from "../params/params.ts";
 import { compile } from "../runtime/cpu.ts";
-import { f32, type Program } from "../runtime/program.ts";
+import { f32, type Value } from "../runtime/program.ts";
 import { symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type Lineage, readLineage } from "../train/lineage.ts";
-import { loadUpstream } from "../train/model.ts";
+import { openModel } from "../train/open-model.ts";
 import { evaluationGraph } from "../train/program.ts";
 import { ParameterStore } from "../train/store.ts";
 import { type Upstream, upstreamOf } from "../upstreams/index.ts";
-import { openCheckpoint } from "../weights/checkpoint.ts";
 import { bytesOf } from "../weights/tensor-file.ts";
 
 /** All hidden states of one recording. */
@@ -51,68 +50,77 @@ export interface UpstreamOptions {
 /** The log-mel features that SUPERB's score calls 0. */
 export const LOG_MEL = "log-mel";
 
-/** Opens a model folder or checkpoint of any form, or `log-mel`. @throws UserError naming what does not fit */
+/** Opens a run, a model folder or checkpoint of any form, or `log-mel`. @throws UserError naming what does not fit */
 export async function openUpstream(path: string, options: UpstreamOptions = {}): Promise<FrozenUpstream> {
-  if (path === LOG_MEL) return upstreamFrom(LOG_MEL, { model_type: LOG_MEL }, options);
-  const { config, preprocessor, weights } = openCheckpoint(path);
-  weights.close();
-  const stated = preprocessor?.do_normalize;
-  const normalize = options.normalize ?? stated === true;
-  const lineage = readLineage(path);
-  return upstreamFrom(basename(resolve(path)), config, { ...options, normalize, source: path, lineage });
+  const { task, store, audio } = openModel(path);
+  const { upstream, config } = task.model;
+  return frozen(
+    { name: path === LOG_MEL ? LOG_MEL : basename(resolve(path)), upstream, config, store },
+    { ...audio, ...options, lineage: readLineage(path) },
+  );
 }
 
-/** An upstream by its configuration, with the weights of `source` or, where there is none, random ones by `seed`. */
+/** An upstream by its configuration, with random weights. */
 export async function upstreamFrom(
   name: string,
   config: Readonly<Record<string, unknown>>,
-  options: UpstreamOptions & { source?: string; seed?: number; lineage?: Lineage } = {},
+  { seed = 0, ...options }: UpstreamOptions & { seed?: number } = {},
 ): Promise<FrozenUpstream> {
-  const { source, seed = 0, normalize = false, threads, lineage } = options;
-  const upstream = upstreamOf(config, source ?? name);
-  const table = new ParameterTable();
-  const audio = ops.input("audio", [1, symbol("samples")]);
-  const { hidden } = upstream.forward({ audio }, table.at(upstream.prefix));
-  const store = new ParameterStore(table.specs, () => false);
-  if (source === undefined) store.initialise(seed);
-  else loadUpstream({ config, settings: upstream.settings, upstream, masked: false, source }, store);
-  const outputs: Record<string, Tensor> = {};
-  for (const [i, state] of hidden.entries()) outputs[`hidden.${i}`] = state;
+  const upstream = upstreamOf(config, name);
+  const store = new ParameterStore(trace(upstream).table.specs, () => false);
+  store.initialise(seed);
+  return frozen({ name, upstream, config, store }, { sampleRate: upstream.sampleRate, ...options });
+}
+
+interface Model {
+  name: string;
+  upstream: Upstream;
+  config: Readonly<Record<string, unknown>>;
+  /** The upstream's weights, and maybe those of heads. */
+  store: ParameterStore;
+}
+
+async function frozen(
+  { name, upstream, config, store }: Model,
+  options: UpstreamOptions & { sampleRate: number; lineage?: Lineage },
+): Promise<FrozenUpstream> {
+  const { sampleRate, normalize = false, threads, lineage } = options;
+  const { table, audio, states } = trace(upstream);
+  const outputs = Object.fromEntries(states.map((state, i) => [`hidden.${i}`, state]));
   const program = await compile(evaluationGraph(table, outputs, [audio]), { threads });
+  const weights = Object.fromEntries([...table.specs.keys()].map((key) => [key, store.values[key]]));
   return {
     name,
-    hash: hashOf(config, upstream, store, normalize),
-    layers: hidden.length,
+    hash: hashOf(config, upstream.modelType, weights, normalize),
+    layers: states.length,
     dim: upstream.hiddenSize,
-    sampleRate: upstream.sampleRate,
-    hop: upstream.hop,
-    normalize,
-    lineage,
+    ...{ sampleRate, hop: upstream.hop, normalize, lineage },
     frames: (samples) => Math.max(0, upstream.frames(samples) as number),
-    hear: (wave) => hear(program, store, hidden.length, wave),
+    async hear(wave) {
+      const results = await program.run({ ...weights, audio: f32([1, wave.length], wave) });
+      const heard = states.map((_, i) => results[`hidden.${i}`]);
+      return { frames: heard[0].shape[1], layers: heard.map(({ data }) => data as Float32Array) };
+    },
     dispose: () => program.dispose(),
   };
 }
 
-async function hear(
-  program: Program,
-  store: ParameterStore,
-  layers: number,
-  wave: Float32Array,
-): Promise<Hidden> {
-  const results = await program.run({ ...store.values, audio: f32([1, wave.length], wave) });
-  const states = Array.from({ length: layers }, (_, i) => results[`hidden.${i}`]);
-  return { frames: states[0].shape[1], layers: states.map(({ data }) => data as Float32Array) };
+function trace(upstream: Upstream): { table: ParameterTable; audio: Tensor; states: Tensor[] } {
+  const table = new ParameterTable();
+  const audio = ops.input("audio", [1, symbol("samples")]);
+  const { hidden, last } = upstream.forward({ audio }, table.at(upstream.prefix));
+  // As s3prl has it: the last state is the encoder's output, in pre-norm models behind the final layer norm.
+  return { table, audio, states: [...hidden.slice(0, -1), last] };
 }
 
 /** Keys of a configuration that say where a model comes from or what it does while it trains, not what it computes. */
 const BOOKKEEPING =
-  /^(_|architectures$|transformers_version$|torch_dtype$|dtype$|vocab_size$|.*dropout$|layerdrop$)/;
+  /^(_|architectures$|transformers_version$|torch_dtype$|dtype$|vocab_size$|pad_token_id$|ctc_|mask_|id2label$|label2id$|.*dropout$|layerdrop$)/;
 
 function hashOf(
   config: Readonly<Record<string, unknown>>,
-  { modelType }: Upstream,
-  store: ParameterStore,
+  modelType: string,
+  weights: Readonly<Record<string, Value>>,
   normalize: boolean,
 ): string {
   const keys = Object.keys(config)
@@ -120,6 +128,9 @@ function hashOf(
     .sort();
   const hash = createHash("sha256");
   hash.update(JSON.stringify([modelType, normalize, keys.map((key) => [key, config[key]])]));
-  for (const { name, start, end } of store.spans.values()) hash.update(`${name} ${start} ${end}\n`);
-  return hash.update(bytesOf(store.weights)).digest("hex").slice(0, 32);
+  for (const name of Object.keys(weights).sort()) {
+    if (name.endsWith(".masked_spec_embed")) continue;
+    hash.update(`${name} ${weights[name].shape}\n`).update(bytesOf(weights[name].data));
+  }
+  return hash.digest("hex").slice(0, 32);
 }

@@ -2,12 +2,12 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { random } from "../../src/random.ts";
 import { compile } from "../../src/runtime/cpu.ts";
-import { bool, f32, i32, type Program, type Value } from "../../src/runtime/program.ts";
-import { Optimiser } from "../../src/train/optimiser.ts";
-import { compileTraining, evaluationGraph, gradientName } from "../../src/train/program.ts";
+import { bool, f32, i32, type Value } from "../../src/runtime/program.ts";
+import { evaluationGraph } from "../../src/train/program.ts";
 import { ParameterStore } from "../../src/train/store.ts";
 import { extractorFrames } from "../../src/upstreams/index.ts";
 import { baseConfig, traceCtc } from "./model.ts";
+import { buildTraining } from "./training.ts";
 
 // Our side of the comparison with bench/peer/*.py: the same commands, one JSON object a line.
 
@@ -54,32 +54,12 @@ async function inference({ batch, seconds, threads, profilePrefix }: Setup): Pro
 async function training(o: Setup): Promise<object> {
   const config = baseConfig(o.dropout);
   const began = performance.now();
-  const traced = traceCtc(config, true);
-  const trained = (name: string) => o.train === "all" || !name.startsWith("wav2vec2.feature_extractor");
-  const small = o.mode === "small";
-  const program: Program = await compileTraining(
-    traced.table,
-    { loss: traced.loss, outputs: {}, inputs: traced.inputs },
-    {
-      trained,
-      threads: o.threads,
-      profilePrefix: o.profilePrefix,
-      ...(small ? { recompute: () => true } : {}),
-    },
-  );
+  const built = await buildTraining(config, o);
   const compileMs = performance.now() - began;
-  const store = new ParameterStore(traced.table.specs, trained);
-  store.initialise(1);
-  const optimiser = new Optimiser({ name: "adam", betas: [0.9, 0.999], eps: 1e-8 }, store, {
-    threads: o.threads,
-  });
-  const into: Record<string, Value> = {};
-  for (const [name, value] of Object.entries(store.gradientValues)) into[gradientName(name)] = value;
   const frames = extractorFrames(o.seconds * 16_000, config) as number;
   const labels = 12 * o.seconds;
   const rng = random(1, "labels");
-  const feeds: Record<string, Value> = {
-    ...store.values,
+  const fixed: Record<string, Value> = {
     audio: noise(o.batch, o.seconds),
     labels: i32(
       [o.batch, labels],
@@ -89,29 +69,10 @@ async function training(o: Setup): Promise<object> {
     frames: i32([o.batch], new Int32Array(o.batch).fill(frames)),
   };
   let count = 0;
-  step = async () => {
-    count++;
-    Object.assign(
-      feeds,
-      randomFeeds(
-        traced.inputs.map(({ node }) => (node.attrs as { name: string }).name),
-        o.batch,
-        frames,
-        count,
-        config.layerdrop,
-      ),
-    );
-    const { loss } = await program.run(feeds, into);
-    const range = { start: 0, end: store.trainedSize };
-    const norm = await optimiser.norm([range]);
-    await optimiser.step(
-      [{ ...range, lr: 1e-5, weightDecay: 0, step: count }],
-      Math.min(1, 1 / (norm + 1e-6)),
-    );
-    return (loss.data as Float32Array)[0];
-  };
-  if (o.profilePrefix) finish = async () => program.endProfiling();
-  return { trained: store.trainedSize, parameters: store.weights.length, compileMs };
+  step = () =>
+    built.step({ ...fixed, ...randomFeeds(built.inputs, o.batch, frames, ++count, config.layerdrop) });
+  if (o.profilePrefix) finish = built.endProfiling;
+  return { trained: built.store.trainedSize, parameters: built.store.weights.length, compileMs };
 }
 
 /** What changes from step to step where the model is random: the seed, hidden frames, dropped layers. */

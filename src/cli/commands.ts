@@ -60,6 +60,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./corpus.ts"),
   },
   {
+    name: "align",
+    summary: "find when each phone and word of a known text was spoken, with a trained model",
+    load: () => import("./align.ts"),
+  },
+  {
     name: "features",
     summary: "acoustic features of recordings as a table: eGeMAPS, pretext labels, clinical, mel, MFCC",
     load: () => import("./features.ts"),

@@ -11,6 +11,7 @@ import { UserError } from "../errors.ts";
 import type { PredictionLine } from "../train/finish.ts";
 import { progress } from "../train/progress.ts";
 import { interruptSignal, newCommand, printResult, whole } from "./command.ts";
+import { Listener } from "./features-hear.ts";
 import {
   boundToRate,
   extractFeatures,
@@ -37,6 +38,9 @@ interface Options {
   rate?: number;
   channel?: number;
   recognised?: string;
+  model?: string;
+  lexicon?: string;
+  voice?: string;
   strict?: boolean;
   threads?: number;
 }
@@ -45,6 +49,7 @@ interface Options {
 interface Input {
   file: string;
   id?: string;
+  utterance: Utterance;
   task: Pick<FeatureTask, "audio" | "start" | "end" | "phones" | "canonical" | "recognised">;
 }
 
@@ -71,7 +76,7 @@ export function command(): Command {
     [
       "features speech/*.wav --set egemaps --out table.csv",
       "features speech --set mfcc --lld --out frames.npy",
-      "features manifest.jsonl --set clinical --recognised runs/demo/predictions.jsonl --out clinical.csv",
+      "features manifest.jsonl --set clinical --model runs/phones --out clinical.csv",
     ],
   )
     .argument("<file...>", "sound files, folders of them, or manifests (*.jsonl)")
@@ -97,6 +102,12 @@ export function command(): Command {
       "--recognised <predictions>",
       "a run's predictions.jsonl with freely recognised phones, for the clinical set's pronunciation features",
     )
+    .option(
+      "--model <run>",
+      "a run with a CTC head of phones that never saw these speakers: what it hears is the recognised phones, and forced alignment finds vowels and rhythm where the manifest has no phone times",
+    )
+    .option("--lexicon <file>", "with --model: pronunciations of the manifest's text where it has no phones")
+    .option("--voice <name>", "with --model: an espeak-ng voice for the same, such as en-us")
     .option("--strict", "stop at the first recording that cannot be read")
     .option("--threads <n>", "worker threads (default: one a core)", whole)
     .action(async (paths: string[], options: Options) => {
@@ -112,6 +123,10 @@ async function writeFeatures(paths: string[], options: Options) {
     throw new UserError("--lld: clinical features describe a recording as a whole; leave it out");
   if (options.recognised !== undefined && set !== "clinical")
     throw new UserError("--recognised: only --set clinical has use for recognised phones");
+  if (options.model !== undefined && (set !== "clinical" || options.recognised !== undefined))
+    throw new UserError("--model: is for --set clinical, without --recognised");
+  if (options.model === undefined && (options.lexicon !== undefined || options.voice !== undefined))
+    throw new UserError(`--${options.lexicon === undefined ? "voice" : "lexicon"}: needs --model`);
   if (out !== undefined) checkTablePath(out);
 
   const skipped: Skipped[] = [];
@@ -130,8 +145,11 @@ async function writeFeatures(paths: string[], options: Options) {
     threads > 1
       ? new WorkerPool<FeatureTask, FeatureRows>(import.meta.url, "features-worker", threads)
       : undefined;
-  const run = ({ task }: Input) => {
-    const whole: FeatureTask = { ...task, set, version, lld, sampleRate, channel };
+  const { model, lexicon, voice } = options;
+  const listener = model === undefined ? undefined : await Listener.open(model, { lexicon, voice });
+  const run = async ({ task, utterance }: Input) => {
+    const phonetics = await listener?.listen(utterance, task);
+    const whole: FeatureTask = { ...task, ...phonetics, set, version, lld, sampleRate, channel };
     return pool?.run(whole) ?? extractFeatures(whole);
   };
   const { signal, dispose } = interruptSignal("stopping; no table is written");
@@ -163,6 +181,7 @@ async function writeFeatures(paths: string[], options: Options) {
     bar.end();
     dispose();
     table.discard();
+    await listener?.dispose();
     await pool?.close();
   }
   return {
@@ -258,7 +277,11 @@ function collectInputs(
   });
 }
 
-const soundFile = (file: string): Input => ({ file, task: { audio: file } });
+const soundFile = (file: string): Input => ({
+  file,
+  utterance: { id: file, audio: file },
+  task: { audio: file },
+});
 
 function ofUtterance(
   utterance: Utterance,
@@ -271,6 +294,7 @@ function ofUtterance(
   return {
     file,
     id,
+    utterance,
     task: {
       audio: file,
       start,

@@ -3,12 +3,12 @@ export { type BatchOptions, lengthBuckets, paddingShare } from "./batches.ts";
 export { BpeVocabulary, readBpe, trainBpe, writeBpe } from "./bpe.ts";
 export { type CorpusCheckOptions, type CorpusFault, type CorpusFaultKind, corpusCheck } from "./check.ts";
 export { type Degradation, degrade } from "./degradation.ts";
-export { type FetchOptions, fetchCorpus } from "./fetch.ts";
+export { type FetchedArchive, type FetchOptions, fetchCorpus } from "./fetch.ts";
 export { readKaldi } from "./formats/kaldi.ts";
-export { readCtm, readRttm, readStm } from "./formats/nist.ts";
-export { readAlignment, readTextGrid, type Tier } from "./formats/text-grid.ts";
+export { formatCtm, readCtm, readRttm, readStm } from "./formats/nist.ts";
+export { formatTextGrid, readAlignment, readTextGrid, type Tier } from "./formats/text-grid.ts";
 export { foldTimitPhones, readTimitLabels } from "./formats/timit.ts";
-export { type Lexicon, lookUp, readLexicon } from "./lexicon.ts";
+export { type Lexicon, lookUp, pronounce, readLexicon } from "./lexicon.ts";
 export { type LoadOptions, loadUtterance, normalizeSamples } from "./load-audio.ts";
 export {
   type ManifestFault,

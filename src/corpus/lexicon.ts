@@ -27,18 +27,26 @@ export function readLexicon(path: string): Lexicon {
 }
 
 /**
- * Phones of a text by its words' first pronunciations.
+ * Words of a text with their phones, by their first pronunciations.
  *
  * @param unknown gives the phones of a word that is not in the lexicon, such as by espeak-ng; without it such a word is
  *   an error that names it
  */
-export function lookUp(text: string, lexicon: Lexicon, unknown?: (word: string) => string[]): string[] {
-  const words = text.toUpperCase().match(/[\p{L}\p{M}\p{N}]+(?:['’-][\p{L}\p{M}\p{N}]+)*['’]?/gu) ?? [];
-  return words.flatMap((word) => {
-    const plain = word.replaceAll("’", "'");
+export function pronounce(
+  text: string,
+  lexicon: Lexicon,
+  unknown?: (word: string) => string[],
+): [word: string, phones: string[]][] {
+  const words = text.match(/[\p{L}\p{M}\p{N}]+(?:['’-][\p{L}\p{M}\p{N}]+)*['’]?/gu) ?? [];
+  return words.map((word) => {
+    const plain = word.replaceAll("’", "'").toUpperCase();
     const found = lexicon.get(plain) ?? lexicon.get(plain.replace(/'$/, ""));
-    if (found !== undefined) return found[0];
-    if (unknown !== undefined) return unknown(plain.toLowerCase());
+    if (found !== undefined) return [word, found[0]];
+    if (unknown !== undefined) return [word, unknown(plain.toLowerCase())];
     throw new UserError(`the word "${plain.toLowerCase()}" is not in the lexicon`);
   });
 }
+
+/** Phones of a text, as `pronounce` finds them. */
+export const lookUp = (text: string, lexicon: Lexicon, unknown?: (word: string) => string[]): string[] =>
+  pronounce(text, lexicon, unknown).flatMap(([, phones]) => phones);

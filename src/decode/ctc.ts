@@ -138,6 +138,35 @@ function spansOf(
   return spans;
 }
 
+/**
+ * Spans as the stretches of the recording that they stand for. CTC marks a symbol with a peak and leaves the rest of it to
+ * the blank, so neighbours share the blanks between them evenly, but none takes more than `reach` frames on a side, nor
+ * a frame that is `silent`: what is left is silence. Bounds may lie half way between frames.
+ */
+export function fillGaps(
+  spans: readonly CtcSpan[],
+  frames: number,
+  reach: number,
+  silent: (frame: number) => boolean = () => false,
+): CtcSpan[] {
+  /** Frames from `edge` on, in a direction, up to the first silent one. */
+  const sounding = (edge: number, direction: 1 | -1, limit: number) => {
+    let count = 0;
+    while (count < limit && !silent(direction > 0 ? edge + count : edge - 1 - count)) count++;
+    return Math.min(count, limit);
+  };
+  return spans.map((span, i) => {
+    const [last, next] = [spans[i - 1], spans[i + 1]];
+    const before = last === undefined ? span.startFrame : (span.startFrame - last.endFrame) / 2;
+    const after = next === undefined ? frames - span.endFrame : (next.startFrame - span.endFrame) / 2;
+    return {
+      ...span,
+      startFrame: span.startFrame - sounding(span.startFrame, -1, Math.min(reach, before)),
+      endFrame: span.endFrame + sounding(span.endFrame, 1, Math.min(reach, after)),
+    };
+  });
+}
+
 /** The instant, in seconds, at which a frame begins; wav2vec 2.0 and its kin hop by 320 samples at 16 kHz. */
 export const frameSeconds = (frame: number, hop = 320, sampleRate = 16000): number =>
   (frame * hop) / sampleRate;

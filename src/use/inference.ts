@@ -94,9 +94,13 @@ export class Inference {
     return this.model.task.model.upstream.hop;
   }
 
-  /** Reads and resamples a file. @throws UserError that names it, also where it is too short for a frame */
-  async read(path: string): Promise<Float32Array> {
-    const { samples } = await readAudio(path, { sampleRate: this.sampleRate });
+  /**
+   * Reads and resamples a file, or a part of it (seconds).
+   * @throws UserError that names it, also where it is too short for a frame
+   */
+  async read(path: string, part: { start?: number; end?: number } = {}): Promise<Float32Array> {
+    const segment = { startSeconds: part.start, endSeconds: part.end };
+    const { samples } = await readAudio(path, { ...segment, sampleRate: this.sampleRate });
     if (this.frames(samples.length) < 1)
       throw new UserError(
         `${path}: ${(samples.length / this.sampleRate).toFixed(3)} s is too short for a single frame of the model`,

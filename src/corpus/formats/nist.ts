@@ -24,6 +24,16 @@ export function readCtm(path: string): CtmWord[] {
   });
 }
 
+/** NIST CTM of words or phones, times with three decimals. */
+export function formatCtm(words: readonly CtmWord[]): string {
+  return words
+    .map(({ recording, channel, word, start, end, confidence }) => {
+      const rest = confidence === undefined ? "" : ` ${confidence.toFixed(3)}`;
+      return `${recording} ${channel} ${start.toFixed(3)} ${(end - start).toFixed(3)} ${word}${rest}\n`;
+    })
+    .join("");
+}
+
 /** A segment of an STM file. Seconds. */
 export interface StmSegment {
   recording: string;

@@ -56,6 +56,53 @@ export function readTextGrid(path: string): Tier[] {
   });
 }
 
+/** A Praat TextGrid (long form) of interval tiers over so many seconds; what no item covers becomes an empty interval. */
+export function formatTextGrid(tiers: readonly Tier[], seconds: number): string {
+  const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
+  const lines = [
+    'File type = "ooTextFile"',
+    'Object class = "TextGrid"',
+    "",
+    "xmin = 0",
+    `xmax = ${seconds}`,
+    "tiers? <exists>",
+    `size = ${tiers.length}`,
+    "item []:",
+  ];
+  tiers.forEach(({ name, items }, t) => {
+    const intervals = withoutGaps(items, seconds);
+    lines.push(
+      `    item [${t + 1}]:`,
+      '        class = "IntervalTier"',
+      `        name = ${quoted(name)}`,
+      "        xmin = 0",
+      `        xmax = ${seconds}`,
+      `        intervals: size = ${intervals.length}`,
+    );
+    intervals.forEach(({ label, start, end }, i) => {
+      lines.push(
+        `        intervals [${i + 1}]:`,
+        `            xmin = ${start}`,
+        `            xmax = ${end}`,
+        `            text = ${quoted(label)}`,
+      );
+    });
+  });
+  return `${lines.join("\n")}\n`;
+}
+
+function withoutGaps(items: Tier["items"], seconds: number): Tier["items"] {
+  const out: Tier["items"] = [];
+  let at = 0;
+  for (const item of items) {
+    if (item.start > at) out.push({ label: "", start: at, end: item.start });
+    out.push(item);
+    at = item.end;
+  }
+  if (at < seconds || out.length === 0) out.push({ label: "", start: at, end: seconds });
+  return out;
+}
+
 /** Labels that forced aligners give to silence. */
 const silence = new Set(["", "sil", "sp", "<eps>", "<sil>"]);
 

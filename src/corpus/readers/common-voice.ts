@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { readKeyed } from "../formats/kaldi.ts";
 import { readLines, readTable, requireColumns, type Table } from "../formats/table.ts";
 import type { Utterance } from "../manifest.ts";
-import { need, type Reader, stem } from "./reader.ts";
+import { firstOf, need, type Reader, stem } from "./reader.ts";
 
 const layout =
   "LANGUAGE/train.tsv, dev.tsv, test.tsv with client_id, path, sentence, and LANGUAGE/clips/*.mp3";
@@ -37,7 +37,7 @@ export const commonVoice: Reader = {
     tables: "tables to read, with commas; default train,dev,test (validated and other are further ones)",
     phoneSplits:
       "folder with CPC's 1 h phoneme splits of this language (nl, zh-CN, es, tt, ru, it, ky, tr, sv-SE, fr): " +
-      "{train,val,test}Seqs*.txt of clip names and phones_reduced.txt of a clip name and its phones a line",
+      "{train,val,test}Seqs*.txt of clip names and validated_phones_reduced.txt of a clip name and its phones a line",
   },
   read(folder, options) {
     if (options.phoneSplits !== undefined) return readPhoneSplits(folder, options.phoneSplits);
@@ -51,7 +51,11 @@ export const commonVoice: Reader = {
 
 /** The 1 h splits for phoneme recognition (Rivière et al., 2020), on which Common Voice phoneme results are reported. */
 function readPhoneSplits(folder: string, splits: string): Utterance[] {
-  const phones = readKeyed(need(splits, "phones_reduced.txt", "phones_reduced.txt and trainSeqs_1.0_*.txt"));
+  const names = ["validated_phones_reduced.txt", "phones_reduced.txt"];
+  const path =
+    firstOf(splits, ...names) ??
+    need(splits, names[0], "validated_phones_reduced.txt and trainSeqs_1.0_*.txt");
+  const phones = new Map([...readKeyed(path)].map(([name, spoken]) => [stem(name), spoken]));
   const tables = ["validated.tsv", "train.tsv", "dev.tsv", "test.tsv"]
     .map((t) => join(folder, t))
     .filter(existsSync);
@@ -66,8 +70,8 @@ function readPhoneSplits(folder: string, splits: string): Utterance[] {
     test: ["testSeqs_uniform_new_version.txt", "testSeqs.txt"],
   };
   return Object.entries(lists).flatMap(([split, names]) => {
-    const path = names.map((name) => join(splits, name)).find((name) => existsSync(name));
-    return readLines(path ?? need(splits, names[0], "CPC's lists of clip names")).map(
+    const list = firstOf(splits, ...names);
+    return readLines(list ?? need(splits, names[0], "CPC's lists of clip names")).map(
       ({ text }): Utterance => {
         const id = stem(text.trim());
         const clip = clips.get(id) ?? { id, audio: join(folder, "clips", `${id}.mp3`) };

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { UserError } from "../../errors.ts";
 import { readTable, requireColumns } from "../formats/table.ts";
 import type { Utterance } from "../manifest.ts";
 import { firstOf, needFiles, type Reader, stem } from "./reader.ts";
@@ -36,8 +37,9 @@ export const cremaD: Reader = {
   layout,
   options: {
     partition:
-      "EMO-SUPERB's table of one partition: FileName, Split_Set (Train, Development, Test), and a column per emotion with " +
-      "the share of raters; the shares become labels and the largest the emotion",
+      "EMO-SUPERB's table of one fold, CREMA-D/Primary/labels_consensus_1.csv to _5.csv: FileName, Split_Set (Train, " +
+      "Development, Test) and a column per emotion with its smoothed share of the raters; the shares become labels " +
+      "and the largest the emotion",
   },
   download: { url: "https://github.com/CheyneyComputerScience/CREMA-D", licence: "ODbL 1.0" },
   read(folder, options) {
@@ -79,23 +81,22 @@ export const cremaD: Reader = {
 
 function readPartition(path: string) {
   const table = readTable(path);
-  requireColumns(table, ["FileName", "Split_Set"]);
+  const names = Object.values(emotions);
+  requireColumns(table, ["FileName", "Split_Set", ...names]);
   const parts: Record<string, string> = { train: "train", development: "valid", dev: "valid", test: "test" };
   return new Map(
     table.rows.map(({ cells }) => {
-      const shares = Object.entries(cells)
-        .filter(([name, value]) => name !== "FileName" && name !== "Split_Set" && value.trim() !== "")
-        .map(([name, value]) => [name.toLowerCase(), Number(value)] as const)
-        .filter(([, value]) => Number.isFinite(value));
-      const most = shares.reduce(
-        (best, share) => (share[1] > best[1] ? share : best),
-        ["", Number.NEGATIVE_INFINITY],
-      );
-      const labels: Record<string, string | number> = Object.fromEntries(
-        shares.map(([name, value]) => [`share_${name}`, value]),
-      );
-      if (most[0] !== "") labels.emotion = most[0];
-      return [stem(cells.FileName), { labels, split: parts[cells.Split_Set.toLowerCase()] }] as const;
+      // The other columns (SpkrID, Gender) are no emotions.
+      const shares = names.map((name) => [name, Number(cells[name])] as const);
+      const split = parts[cells.Split_Set.toLowerCase()];
+      if (split === undefined || shares.some(([, share]) => !Number.isFinite(share)))
+        throw new UserError(`${path}: ${cells.FileName} has a part or a share that is none`);
+      const [emotion] = shares.reduce((best, share) => (share[1] > best[1] ? share : best));
+      const labels: Record<string, string | number> = {
+        ...Object.fromEntries(shares.map(([name, share]) => [`share_${name}`, share])),
+        emotion,
+      };
+      return [stem(cells.FileName), { labels, split }] as const;
     }),
   );
 }

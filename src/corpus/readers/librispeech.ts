@@ -3,6 +3,7 @@ import { UserError } from "../../errors.ts";
 import { readTranscripts } from "../formats/kaldi.ts";
 import { readLines } from "../formats/table.ts";
 import type { Utterance } from "../manifest.ts";
+import { pythonShuffle } from "../python-shuffle.ts";
 import { sampleHours } from "../subsets.ts";
 import { filesBelow, firstOf, foldersIn, numberOption, type Reader, stem, withDurations } from "./reader.ts";
 
@@ -26,6 +27,9 @@ export function readSpeakers(path: string): Map<string, string> {
   );
 }
 
+/** The `train_dev_seed` of s3prl's speaker_linear_utter_libri. */
+const s3prlSeed = 1337;
+
 const partOf = (set: string) => (set.startsWith("dev") ? "valid" : set.startsWith("test") ? "test" : "train");
 
 /** SHA-256 of the archives, as torchaudio checks them. */
@@ -47,6 +51,8 @@ export const librispeech: Reader = {
     sets: "sets to read, with commas: train-clean-100,dev-clean; default all that are there",
     list: "file of utterance ids to keep, one a line, such as CPC's train_split.txt (72 h, speaker identification)",
     testList: "file of utterance ids that form the test part, such as CPC's test_split.txt",
+    validShare:
+      "share of the list that becomes the validation part, drawn as s3prl draws it (Python's shuffle, seed 1337): 0.1 leaves the 72 h",
     hours:
       "random part of the training utterances of so many hours, with all speakers (10 for the 10 h of the papers)",
     seed: "seed of that part, default 0",
@@ -76,13 +82,14 @@ export const librispeech: Reader = {
         return { ...utterance, split: partOf(set), ...(gender !== undefined && { labels: { gender } }) };
       }),
     );
-    const ids = (path: string) => new Set(readLines(path).map(({ text }) => stem(text.trim())));
+    const validShare = numberOption(options, "validShare");
+    if (validShare !== undefined && (options.list === undefined || !(validShare > 0 && validShare < 1)))
+      throw new UserError("the option validShare divides a list: it must be between 0 and 1, with list");
     if (options.list !== undefined || options.testList !== undefined) {
-      const train = options.list === undefined ? undefined : ids(options.list);
-      const test = options.testList === undefined ? undefined : ids(options.testList);
+      const parts = partsOf(options.list, options.testList, validShare);
       utterances = utterances.flatMap((u) => {
-        if (test?.has(u.id)) return [{ ...u, split: "test" }];
-        return train?.has(u.id) ? [{ ...u, split: "train" }] : [];
+        const split = parts.get(u.id);
+        return split === undefined ? [] : [{ ...u, split }];
       });
     }
     const hours = numberOption(options, "hours");
@@ -93,6 +100,23 @@ export const librispeech: Reader = {
     return [...part, ...timed.filter((u) => u.split !== "train")];
   },
 };
+
+/** The part of each listed utterance. */
+function partsOf(
+  list: string | undefined,
+  testList: string | undefined,
+  validShare: number | undefined,
+): Map<string, string> {
+  const ids = (path: string | undefined) =>
+    path === undefined ? [] : readLines(path).map(({ text }) => text.trim());
+  const listed = ids(list);
+  const order = validShare === undefined ? listed : pythonShuffle(listed, s3prlSeed);
+  const kept = Math.floor(order.length * (1 - (validShare ?? 0)));
+  return new Map([
+    ...order.map((id, i) => [stem(id), i < kept ? "train" : "valid"] as const),
+    ...ids(testList).map((id) => [stem(id), "test"] as const),
+  ]);
+}
 
 /** Libri-light's limited supervision (10 min, 1 h, 10 h of LibriSpeech). */
 export const librilight: Reader = {

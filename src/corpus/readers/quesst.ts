@@ -11,7 +11,10 @@ const layout =
 export const quesst14: Reader = {
   title: "QUESST 2014: query by example in six languages",
   layout,
-  options: { language: "one language only, such as nnenglish, albanian, basque, czech, romanian, slovak" },
+  options: {
+    language:
+      "one language only: nnenglish (which is SUPERB's task), albanian, basque, czech, romanian, slovak",
+  },
   download: {
     url: "https://speech.fit.vutbr.cz/software/quesst-2014-multilingual-database-query-by-example-keyword-spotting",
     licence: "see the distribution",

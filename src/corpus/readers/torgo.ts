@@ -6,7 +6,10 @@ import { choiceOption, needFiles, type Reader, stem } from "./reader.ts";
 
 const layout = "F01/Session1/wav_headMic/0001.wav (or below F, M, FC, MC) with Session1/prompts/0001.txt";
 
-/** Severity by speaker, from the clinical assessment (F. Rudzicz et al., 2012, as tabulated in later work). */
+/**
+ * Severity by speaker as recognition work tabulates it. The corpus itself has Frenchay ratings in each speaker's notes and no
+ * such field, and published tables differ: F03 is also called mild, F01 moderate.
+ */
 const severity: Record<string, string> = {
   F01: "severe",
   M01: "severe",

@@ -6,25 +6,15 @@ import { choiceOption, filesBelow, firstOf, needFiles, type Reader, stem } from 
 const layout =
   "audio/M04/M04_B1_C1_M2.wav, control speakers as audio/control/CM01 or audio/CM01, mlf/M04/M04_word.mlf";
 
-/** Intelligibility in percent of words that listeners understood (H. Kim et al., 2008). */
-const intelligibility: Record<string, number> = {
-  M04: 2,
-  F03: 6,
-  M12: 7,
-  M01: 17,
-  M07: 28,
-  F02: 29,
-  M06: 39,
-  M16: 43,
-  M05: 58,
-  M11: 62,
-  F04: 62,
-  M09: 86,
-  M14: 90,
-  M08: 93,
-  M10: 93,
-  F05: 95,
-};
+/** The corpus' four classes of intelligibility (H. Kim et al., 2008), as published recipes list its 15 speakers. */
+const intelligibility: Record<string, string> = Object.fromEntries(
+  Object.entries({
+    "very low": "M01 M04 M12 F03",
+    low: "M07 M16 F02",
+    mid: "M05 M11 F04",
+    high: "M08 M09 M10 M14 F05",
+  }).flatMap(([group, speakers]) => speakers.split(" ").map((speaker) => [speaker, group])),
+);
 
 /** UASpeech: English words by speakers with cerebral palsy, and controls. */
 export const uaspeech: Reader = {
@@ -49,7 +39,6 @@ export const uaspeech: Reader = {
       const control = speaker.startsWith("C");
       if (mic === undefined || (microphone !== "all" && mic !== microphone) || (control && !controls))
         return [];
-      const percent = intelligibility[speaker];
       const text = texts.get(id) ?? texts.get(`${speaker}_${block}_${word}`);
       return [
         {
@@ -62,22 +51,15 @@ export const uaspeech: Reader = {
             block,
             gender: speaker.includes("F") ? "female" : "male",
             dysarthria: control ? "no" : "yes",
-            ...(percent !== undefined && { intelligibility: percent }),
-            severity: control ? "none" : severityOf(percent),
+            severity: control ? "none" : (intelligibility[speaker] ?? "unknown"),
           },
-          // The usual division: the second block, with the same common words and other rare ones, is the test.
+          // The usual division: blocks 1 and 3 train, the second, with the same common words and other rare ones, tests.
           split: block === "B2" ? "test" : "train",
         },
       ];
     });
   },
 };
-
-/** The corpus' own four classes of intelligibility. */
-function severityOf(percent: number | undefined): string {
-  if (percent === undefined) return "unknown";
-  return percent <= 25 ? "very low" : percent <= 50 ? "low" : percent <= 75 ? "mid" : "high";
-}
 
 /** HTK master label files: a quoted pattern, the words, a full stop. */
 function readMasterLabels(path: string): [string, string][] {

@@ -240,7 +240,7 @@ export function figure(movements: readonly Movement[]): string {
     const y = panel.gap + Math.floor(i / panel.columns) * (panel.height + panel.gap);
     return `<g transform="translate(${x} ${y})">${drawPanel(movement)}</g>`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui,sans-serif" font-size="10"><rect width="${width}" height="${height}" fill="#fefefe"/>
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui,sans-serif" font-size="10"><title>Clinical features over the depth of simulated dimensions</title><rect width="${width}" height="${height}" fill="#fefefe"/>
 ${drawn.join("\n")}
 </svg>
 `;

@@ -20,6 +20,7 @@ const USAGE = `npm run bench -- NAME [options]
   --rounds N        counted rounds (default 5)
   --only TEXT       only the rows whose name or mode contains TEXT
   --threads N       default 2
+  --share F         probe only: that share of the recordings and updates (default 1, the whole suite)
   --json            one object a line`;
 
 const { values, positionals } = parseArgs({
@@ -29,6 +30,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "5" },
     only: { type: "string", default: "" },
     threads: { type: "string", default: "2" },
+    share: { type: "string", default: "1" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -104,7 +106,8 @@ else if (name === "train-step") await compare(trainingCases());
 else if (name === "infer") await compare(inferenceCases());
 else if (name === "audio") await benchAudio(values.json);
 else if (name === "select") await benchSelect(values.json);
-else if (name === "probe") await benchProbe(values.json, { only: values.only, threads });
+else if (name === "probe")
+  await benchProbe(values.json, { only: values.only, threads, share: Number(values.share) });
 else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
 else if (name === "prefetch") await benchPrefetch(values.json, { threads, steps: rounds, only: values.only });
 else {

@@ -35,16 +35,33 @@ interface Measured {
   report: ProbeReport;
 }
 
+/** A task on every so manieth of its recordings, with as many fewer updates: each recording is heard as often as before. */
+function thinned(task: ProbeTask, share: number): ProbeTask {
+  const every = Math.round(1 / share);
+  const some = (indices: readonly number[]) => indices.filter((_, i) => i % every === 0);
+  const { parts, recipe } = task;
+  return {
+    ...task,
+    parts: { train: some(parts.train), valid: some(parts.valid), test: some(parts.test) },
+    recipe: {
+      ...recipe,
+      steps: Math.ceil(recipe.steps / every),
+      evaluateEvery: Math.ceil(recipe.evaluateEvery / every),
+    },
+  };
+}
+
 /**
  * The miniature suite with cached hidden states, a second model on the same cache folder, and the same suite with hidden
- * states computed whenever they are heard. `only` names tasks; `data` is the folder of the corpora.
+ * states computed whenever they are heard. `only` names tasks; `share` is how much of their recordings and updates is used.
  */
 export async function benchProbe(
   json: boolean,
-  { only, threads, data = "../shared/data" }: { only: string; threads: number; data?: string },
+  { only, threads, share }: { only: string; threads: number; share: number },
 ): Promise<void> {
   const tasks: ProbeTask[] = [];
-  for (const entry of tasksNamed(only || "miniature")) tasks.push(...(await entry.prepare(data)));
+  for (const entry of tasksNamed(only || "miniature"))
+    tasks.push(...(await entry.prepare("../shared/data")).map((task) => thinned(task, share)));
   const folder = mkdtempSync(join(tmpdir(), "bench-probe-"));
   const run = async (upstream: FrozenUpstream, cache?: string): Promise<Measured> => {
     const [start, cpu] = [performance.now(), process.cpuUsage()];
@@ -63,7 +80,7 @@ export async function benchProbe(
       ({ metrics }, i) => JSON.stringify(metrics) === JSON.stringify(recomputed.report.results[i].metrics),
     );
     const row = {
-      name: `probe: ${tasks.map(({ name }) => name).join(", ")}`,
+      name: `probe: ${tasks.map(({ name }) => name).join(", ")}${share < 1 ? `, ${share} of recordings and updates` : ""}`,
       heard: { cached: cached.report.features.computed, recomputed: recomputed.report.features.computed },
       seconds: timesOf((each) => each.seconds),
       cpuSeconds: timesOf((each) => each.cpuSeconds),

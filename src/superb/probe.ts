@@ -11,6 +11,8 @@ import type { LearnedTask, Part, Prediction, ProbeTask } from "./task.ts";
 import { type Batch, HeadTrainer } from "./trainer.ts";
 import { type FrozenUpstream, openUpstream } from "./upstream.ts";
 
+export { meanColumns, type ProbeResult } from "./results.ts";
+
 export interface ProbeOptions {
   /** Folder of the cached hidden states; without it they are computed whenever they are needed. */
   readonly cache?: string;

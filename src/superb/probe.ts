@@ -125,6 +125,7 @@ class Suite {
     const { name, hash } = this.upstream;
     const inOrder = tasks.flatMap((task) => results.get(task.name) ?? []);
     const columns = meanColumns(inOrder);
+    this.results.saveColumns(columns);
     return {
       model: { name, hash },
       results: inOrder,

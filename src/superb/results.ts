@@ -79,6 +79,17 @@ export class ResultFolder {
     return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);
   }
 
+  /** A row for `voxsmith score`. */
+  saveColumns(columns: Partial<Record<SuperbMetric, number>>): void {
+    const names = Object.keys(columns);
+    if (this.out === undefined || names.length === 0) return;
+    const name = `"${this.model.name.replaceAll('"', '""')}"`;
+    write(
+      join(this.out, "scores.csv"),
+      `${["name", ...names].join(",")}\n${[name, ...Object.values(columns)].join(",")}\n`,
+    );
+  }
+
   finished(task: ProbeTask): ProbeResult | undefined {
     const path = join(this.folderOf(task) ?? "", "result.json");
     if (this.folderOf(task) === undefined || !existsSync(path)) return undefined;

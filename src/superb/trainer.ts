@@ -77,8 +77,9 @@ export class HeadTrainer {
 
   /** Whether the validation part is due. */
   get due(): boolean {
-    const { steps, evaluateEvery, best } = this.task.recipe;
-    return best !== undefined && (this.step % evaluateEvery === 0 || this.step === steps);
+    const { recipe, parts } = this.task;
+    if (recipe.best === undefined || parts.valid.length === 0) return false;
+    return this.step % recipe.evaluateEvery === 0 || this.step === recipe.steps;
   }
 
   /** One update from batches of the training part. */

@@ -2,6 +2,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { scoreTable } from "../../src/cli/score.ts";
+import { readTable } from "../../src/corpus/formats/table.ts";
 import { readManifest } from "../../src/corpus/manifest.ts";
 import { classTask, labelOf, type Parts, sequenceTask } from "../../src/superb/build.ts";
 import { type ProbeOptions, type ProbeReport, probe } from "../../src/superb/index.ts";
@@ -87,6 +89,8 @@ describe("probing", () => {
       "recipe.yaml",
       "result.json",
     ]);
+    const [row] = scoreTable(readTable(join(out, "scores.csv")));
+    expect(row).toEqual({ name: "toy", score: score!.score, tasks: ["PR", "KS"] });
     const lines = readFileSync(join(out, "word", "predictions.jsonl"), "utf8")
       .trim()
       .split("\n");
@@ -220,6 +224,14 @@ describe("probing", () => {
     const { results } = await run([word({ specAugment })], { steps: 0.5 });
     expect(results[0].steps).toBe(20);
     expect(results[0].metrics.accuracy).toBeGreaterThan(0.8);
+  });
+
+  test("without a validation part the last weights are tested", async () => {
+    const out = fresh();
+    const base = { name: "word", notes: [], columns: {}, projection: 8, labels: ["word"], answerOf: labelOf };
+    const given = recipe({ best: { metric: "accuracy", higher: true } });
+    const { results } = await run([classTask({ ...base, recipe: given }, { ...parts, valid: [] })], { out });
+    expect([results[0].best, results[0].metrics.accuracy]).toEqual([undefined, 1]);
   });
 
   test("probes with the same column count as their mean: folds", () => {

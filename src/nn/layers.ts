@@ -45,6 +45,12 @@ export function layerNorm(x: Tensor, p: Params, epsilon: number): Tensor {
   );
 }
 
+/** max(x, 0) + a min(x, 0) with one learned slope a (He et al. 2015), PyTorch's start. */
+export function prelu(x: Tensor, p: Params): Tensor {
+  const slope = p.get("weight", [1], constantInit(0.25));
+  return ops.add(ops.relu(x), ops.mul(slope, ops.minimum(x, 0)));
+}
+
 /** The activations that Hugging Face's configurations name. */
 export const ACTIVATIONS: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   gelu: ops.gelu,

@@ -17,6 +17,7 @@ export * from "./recurrent.ts";
 export * from "./reduce.ts";
 export * from "./source.ts";
 export * from "./sparsemax.ts";
+export * from "./straight-through.ts";
 
 const calculus: Calculus = {
   add,

@@ -1,7 +1,7 @@
 import { defineOp } from "../tensor/define.ts";
 import { type Dim, product, type Shape, showShape } from "../tensor/dims.ts";
 import type { Emit, Tensor } from "../tensor/tensor.ts";
-import { mul, where } from "./elementwise.ts";
+import { log, mul, neg, where } from "./elementwise.ts";
 
 /*
  * Random bits as a function of (seed, site, place): the runtime's own Dropout keeps a state that no checkpoint can
@@ -104,3 +104,51 @@ export function dropout(x: Tensor, seed: Tensor, site: number, rate: number): Te
   const mask = keepMask(seed, x.shape.length === 1 ? [1, ...x.shape] : x.shape, site, rate);
   return mul(x, where(mask, 1 / (1 - rate), 0));
 }
+
+/** 32 bits less those that float32 has no room for. */
+const STEP = 1024;
+const MIDDLE = 2 ** 21 + 0.5;
+
+const uniformOp = defineOp<{ shape: Shape; site: number }>({
+  name: "uniform",
+  doc: "Evenly distributed in (0, 1), a multiple of 2^-22 plus 2^-23, independent of everything but (seed, site, place).",
+  infer: ([seed], { shape }) => {
+    if (seed.dtype !== "i32" || seed.shape.length !== 0)
+      throw new Error(`uniform: the seed must be an i32 scalar, got ${showShape(seed.shape)} ${seed.dtype}`);
+    return [{ shape, dtype: "f32" }];
+  },
+  // Each element is hashed: these draws are few, and added up where a mask's are not.
+  emit: (e, [seed], { shape, site }, node) => {
+    const salted = e.node("Add", [
+      e.node("Mul", [seed, e.constant("i32", [], [FACTORS[0]])]),
+      e.constant("i32", [], [Math.imul(site + 1, SALT_ROW)]),
+    ]);
+    const bits = e.node("Div", [
+      emitHash(e, e.sizes([product(shape)]), salted),
+      e.constant("i32", [], [STEP]),
+    ]);
+    const shifted = e.node("Add", [e.node("Cast", [bits], { to: 1 }), e.constant("f32", [], [MIDDLE])]);
+    const scaled = e.node("Mul", [shifted, e.constant("f32", [], [STEP / 2 ** 32])]);
+    return [e.node("Reshape", [scaled, e.sizes(node.outputs[0].shape)])];
+  },
+  vjp: { nonDifferentiable: "a draw has no slope" },
+  traits: { cheap: true },
+  reference: ([seed], { shape, site }, bind) => {
+    const sizes = shape.map(bind);
+    const base = (Math.imul(seed.data[0], FACTORS[0]) + Math.imul(site + 1, SALT_ROW)) | 0;
+    const count = sizes.reduce((a, b) => a * b, 1);
+    const data = Float64Array.from(
+      { length: count },
+      (_, i) => (Math.trunc(hash(i, base) / STEP) + MIDDLE) * (STEP / 2 ** 32),
+    );
+    return [{ shape: sizes, data }];
+  },
+  samples: [{ inputs: [{ shape: [], dtype: "i32", values: [77] }], attrs: { shape: [3, 40, 8], site: 5 } }],
+});
+/** Draws from (0, 1), never 0 or 1. */
+export const uniform = (seed: Tensor, shape: Shape, site: number): Tensor =>
+  uniformOp([seed], { shape, site })[0];
+
+/** Draws from the standard Gumbel distribution: the arg max of logits plus these is a draw from their softmax. */
+export const gumbel = (seed: Tensor, shape: Shape, site: number): Tensor =>
+  neg(log(neg(log(uniform(seed, shape, site)))));

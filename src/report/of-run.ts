@@ -86,7 +86,7 @@ function reportInput(record: RunRecord): RunReportInput {
       );
       return [{ ...matrix, title: name }];
     }),
-    symbols: objectives.find(([, o]) => o.loss === "ctc")?.[1].target,
+    symbols: objectives.flatMap(([, o]) => (o.loss === "ctc" ? [o.target] : []))[0],
     transcripts: transcripts(record, test),
     curves: curves(log, recipe),
     schedules: [{ name: "learning rate", points: trainPoints(log, (r) => Number(r.lr)) }],

@@ -78,6 +78,8 @@ export interface Traits {
   readonly source?: boolean;
   /** The value itself is known while compiling. */
   readonly constant?: boolean;
+  /** Its gradient rule is not its slope, by design: compared to other implementations, not to differences. */
+  readonly surrogate?: boolean;
 }
 
 /** Arrays of the float64 reference interpreter; integers and booleans are kept as float64 too. */

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { loadUtterance } from "../corpus/load-audio.ts";
 import { readManifest, type Utterance } from "../corpus/manifest.ts";
 import { AudioLoader } from "../corpus/prefetch.ts";
 import { readSplitFile } from "../corpus/split-file.ts";
@@ -8,8 +9,10 @@ import { quote, UserError } from "../errors.ts";
 import { hash32 } from "../random.ts";
 import { checkTargets } from "./guard.ts";
 import { lossOf } from "./losses/index.ts";
+import type { Encoded, StreamAudio } from "./losses/kind.ts";
 import { progress } from "./progress.ts";
-import type { CorpusSpec, Objective, Recipe } from "./recipe-schema.ts";
+import type { CorpusSpec, Objective, Recipe, SplitSpec } from "./recipe-schema.ts";
+import { Signals } from "./signals.ts";
 import type { Target } from "./targets.ts";
 
 export const PARTS = ["train", "valid", "test"] as const;
@@ -41,14 +44,38 @@ export async function openCorpus(
     spec.manifest === undefined
       ? await synthesised(spec.synthetic!, spec.sampleRate, options)
       : join(options.data ?? ".", spec.manifest);
+  const all = [divide(path, spec.split, options)];
+  for (const { manifest, split } of spec.also)
+    all.push(divide(join(options.data ?? ".", manifest), split, options));
+  return { name, spec, ...joined(all) };
+}
+
+function divide(path: string, split: SplitSpec, options: DataOptions): Split {
   const utterances = readManifest(path, {
     skipBad: options.skipBad,
     onBad: ({ message }) => options.log(`left out: ${message}`),
   });
-  const { split } = spec;
   const division = split.by === "list" ? readSplitFile(split.file, split.corpus) : split;
-  const { allowSpeakerOverlap } = split;
-  return { name, spec, ...splitCorpus(utterances, division, { allowSpeakerOverlap }) };
+  return splitCorpus(utterances, division, { allowSpeakerOverlap: split.allowSpeakerOverlap });
+}
+
+/** Several divided corpora as one. */
+function joined(all: readonly Split[]): Split {
+  if (all.length === 1) return all[0];
+  const ids = new Set<string>();
+  for (const split of all)
+    for (const { id } of PARTS.flatMap((part) => split[part])) {
+      if (ids.has(id)) throw new UserError(`corpus.also: the id ${quote(id)} is in two of the corpora`);
+      ids.add(id);
+    }
+  const part = (name: Part) => all.flatMap((split) => split[name]);
+  const known = all.map(({ speakerIndependent }) => speakerIndependent);
+  return {
+    train: part("train"),
+    valid: part("valid"),
+    test: part("test"),
+    speakerIndependent: known.includes(false) ? false : known.includes(undefined) ? undefined : true,
+  };
 }
 
 /** The folder of a synthetic corpus, which is made once and found again by its settings. */
@@ -76,8 +103,8 @@ export interface Item {
   /** Samples at the corpus's rate. */
   readonly samples: number;
   readonly frames: number;
-  /** By objective. */
-  readonly targets: Readonly<Record<string, readonly number[]>>;
+  /** By objective; what audio itself gives, frame by frame, as typed arrays. */
+  readonly targets: Readonly<Record<string, Encoded>>;
 }
 
 /** A corpus ready for training: measured, encoded, its audio behind a loader that shares the items' indices. */
@@ -89,6 +116,8 @@ export interface Stream {
   readonly parts: Readonly<Record<Part, readonly number[]>>;
   readonly speakerIndependent: boolean | undefined;
   readonly loader: AudioLoader;
+  /** The targets of its objectives, with whatever was fitted to the training part. */
+  readonly targets: ReadonlyMap<string, Target>;
 }
 
 /** What `openStream` needs to know of an objective. */
@@ -102,6 +131,9 @@ export interface StreamOptions extends DataOptions {
   readonly batch: Recipe["batch"];
   readonly longTargets: "refuse" | "skip";
   readonly frames: (samples: number) => number;
+  /** Samples between the model's frames, and the pre-trained model, for targets that the audio gives. */
+  readonly hop: number;
+  readonly model: string | undefined;
   /** The fastest that training utterances are played: their targets must fit then, too. */
   readonly fastest: number;
   /** The parts that are wanted, all by default. */
@@ -164,6 +196,7 @@ export async function openStream(
     }
     if (wanted.includes("train") && parts.train.length === 0)
       throw new UserError(`corpus ${corpus.name}: no utterance is left to train on`);
+    const targets = await derive(items, parts, loader, objectives, corpusSpec, options);
     return {
       name: corpus.name,
       spec: corpusSpec,
@@ -172,11 +205,57 @@ export async function openStream(
       parts,
       speakerIndependent: corpus.speakerIndependent,
       loader,
+      targets,
     };
   } catch (error) {
     await loader.close();
     throw error;
   }
+}
+
+/** Lets the losses whose targets audio gives make them, in place; returns all objectives' targets. */
+async function derive(
+  items: readonly Item[],
+  parts: Readonly<Record<Part, readonly number[]>>,
+  loader: AudioLoader,
+  objectives: readonly Asked[],
+  { sampleRate, resample }: CorpusSpec,
+  { hop, model, log, fastest }: StreamOptions,
+): Promise<Map<string, Target>> {
+  const targets = new Map(objectives.map(({ name, target }) => [name, target]));
+  const used = PARTS.flatMap((part) => parts[part]);
+  const raw = (index: number) =>
+    loadUtterance(items[index].utterance, { sampleRate, refuseOtherRates: !resample });
+  const audio: StreamAudio = {
+    sampleRate,
+    hop,
+    model,
+    train: parts.train,
+    signals: new Signals(sampleRate, raw),
+    frames: (index) => items[index].frames,
+    wave: (index) => loader.load(index),
+    async *every(what) {
+      const shown = progress({ label: what, total: used.length });
+      for (const [done, index] of used.entries()) {
+        yield index;
+        shown.update(done + 1);
+      }
+      shown.end();
+    },
+    log,
+  };
+  for (const objective of objectives) {
+    const kind = lossOf(objective.spec);
+    if (kind.derive === undefined) continue;
+    if (fastest !== 1)
+      throw new UserError(
+        `augment.speed: moves the frames, so objectives.${objective.name}, whose targets are read off the audio as it is, cannot be trained with it`,
+      );
+    const { target, values } = await kind.derive(objective, audio);
+    targets.set(objective.name, target);
+    for (const [index, value] of values) Object.assign(items[index].targets, { [objective.name]: value });
+  }
+  return targets;
 }
 
 /** Samples of every utterance; undefined for those that cannot be read and are left out. */
@@ -230,7 +309,7 @@ function dropLong(
   const utterances = parts[part].map((i) => ({
     id: items[i].utterance.id,
     frames: part === "train" ? frames(Math.floor(items[i].samples / fastest)) : items[i].frames,
-    targets: items[i].targets[objective],
+    targets: Array.from(items[i].targets[objective]),
   }));
   const long = new Set(checkTargets(utterances, objective, skipBad ? "skip" : longTargets));
   for (const id of long) log(`left out: utterance ${quote(id)} has more targets of ${objective} than frames`);
@@ -244,7 +323,10 @@ export function hashOf(streams: readonly Stream[]): string {
     for (const part of PARTS)
       for (const i of parts[part]) {
         const { utterance, samples, targets } = items[i];
-        hash.update(`${JSON.stringify([name, part, utterance.id, samples, targets])}\n`);
+        // What audio gives is a function of it and of the recipe.
+        const given = Object.entries(targets).filter(([, target]) => Array.isArray(target));
+        const line = [name, part, utterance.id, samples, Object.fromEntries(given)];
+        hash.update(`${JSON.stringify(line)}\n`);
       }
   return hash.digest("hex").slice(0, 16);
 }

@@ -2,9 +2,9 @@ import { lengthBuckets } from "../corpus/batches.ts";
 import { compile } from "../runtime/cpu.ts";
 import type { Program, ProgramOptions, Value } from "../runtime/program.ts";
 import type { Part, Stream } from "./data.ts";
-import { batchFeeds } from "./feeds.ts";
+import { batchFeeds, maskFeeds } from "./feeds.ts";
 import { lossOf } from "./losses/index.ts";
-import type { Answer } from "./losses/kind.ts";
+import type { Answer, Encoded } from "./losses/kind.ts";
 import { evaluationGraph } from "./program.ts";
 import type { ParameterStore } from "./store.ts";
 import { type Task, type TaskObjective, traceEvaluation } from "./task.ts";
@@ -60,9 +60,15 @@ export class Evaluator {
         { batchSize: this.options.batch, shuffle: false },
       ).map((places) => places.map((place) => indices[place]));
       for await (const batch of stream.loader.batches(batches)) {
+        const { model } = this.task;
+        // Frames are hidden by place alone: evaluations of one run, and of another seed, see the same ones.
+        const keys = ["evaluation", part, batch.indices[0]] as const;
+        const drawn = objectives.some(({ spec }) => lossOf(spec).asTrained)
+          ? maskFeeds(model, batch.waves, ...keys)
+          : {};
         const results = await program.run({
           ...this.store.values,
-          ...batchFeeds(stream, this.task.model, batch, objectives),
+          ...batchFeeds(stream, model, batch, objectives, drawn, { keys }),
         });
         for (const [row, index] of batch.indices.entries())
           predictions.push(predictionOf(stream, part, index, row, objectives, results));
@@ -114,7 +120,7 @@ export function answerOf(
   { shape, data }: Value,
   row: number,
   frames: number,
-  truth: readonly number[],
+  truth: Encoded,
 ): Answer {
   const width = shape.slice(1).reduce((a, b) => a * b, 1);
   const scores = (data as Float32Array).subarray(row * width, (row + 1) * width);
@@ -130,8 +136,16 @@ function summary(
   for (const { name, spec, target } of objectives) {
     const of = predictions.filter(({ answers }) => name in answers);
     if (of.length === 0) continue;
-    metrics[`${name}.loss`] = of.reduce((sum, { losses }) => sum + losses[name], 0) / of.length;
     const answers = of.map((prediction) => prediction.answers[name]);
+    // A loss of frames is a mean over all of them, any other over utterances.
+    const shares = answers.map((a) => (a.kind === "frames" ? a.frames : 1));
+    const sum = of.reduce((total, { losses }, i) => total + shares[i] * losses[name], 0);
+    metrics[`${name}.loss`] =
+      sum /
+      Math.max(
+        1,
+        shares.reduce((a, b) => a + b, 0),
+      );
     for (const [metric, value] of Object.entries(lossOf(spec).score(target, answers)))
       metrics[`${name}.${metric}`] = value;
     if (target.kind === "sequence")

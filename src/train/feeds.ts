@@ -3,28 +3,48 @@ import { hash32, random } from "../random.ts";
 import { bool, f32, i32 } from "../runtime/program.ts";
 import type { Stream } from "./data.ts";
 import { lossOf } from "./losses/index.ts";
-import type { Feeds } from "./losses/kind.ts";
+import type { BatchFacts, Feeds } from "./losses/kind.ts";
 import type { Model } from "./model.ts";
 import { spanMask } from "./spec-augment.ts";
 import { hiding, type TaskObjective } from "./task.ts";
 
-/** The graph inputs of a batch: audio padded with zeros, frames, and the targets of some objectives. */
+/**
+ * The graph inputs of a batch: audio padded with zeros, frames, and the targets of some objectives. `drawn` are those of
+ * `randomFeeds` or `maskFeeds`, whose hidden frames some losses are about.
+ */
 export function batchFeeds(
   stream: Stream,
   model: Model,
   { indices, waves }: LoadedBatch,
   objectives: readonly TaskObjective[],
+  drawn: Feeds,
+  { step, keys }: Pick<BatchFacts, "step" | "keys">,
 ): Feeds {
   const { values, batch, samples } = padWaves(waves);
-  const feeds: Feeds = {
-    audio: f32([batch, samples], values),
-    frames: i32([batch], framesOf(model, waves)),
-  };
+  const frames = framesOf(model, waves);
+  const feeds: Feeds = { ...drawn, audio: f32([batch, samples], values), frames: i32([batch], frames) };
+  const hidden = drawn["hide.frames"]?.data as Uint8Array | undefined;
+  const facts: BatchFacts = { frames, width: Math.max(...frames), hidden, step, keys };
   for (const o of objectives) {
     const rows = indices.map((i) => stream.items[i].targets[o.name]);
-    Object.assign(feeds, lossOf(o.spec).feeds(o, rows));
+    Object.assign(feeds, lossOf(o.spec).feeds(o, rows, facts));
   }
   return feeds;
+}
+
+/** How many of what an objective's loss is a mean over a batch holds; undefined where losses are added. */
+export function countOf({ spec }: TaskObjective, feeds: Feeds): number | undefined {
+  const frames = feeds.frames.data as Int32Array;
+  switch (lossOf(spec).over(spec)) {
+    case "sum":
+      return undefined;
+    case "utterances":
+      return frames.length;
+    case "frames":
+      return frames.reduce((a, b) => a + b, 0);
+    case "masked":
+      return (feeds["hide.frames"].data as Uint8Array).reduce((a, b) => a + b, 0);
+  }
 }
 
 const framesOf = ({ upstream }: Model, waves: readonly Float32Array[]): number[] =>
@@ -41,14 +61,9 @@ export function randomFeeds(
 ): Feeds {
   const { settings: s, upstream } = model;
   const frames = framesOf(model, waves);
-  const [batch, width] = [frames.length, Math.max(...frames)];
-  const feeds: Feeds = { seed: i32([], [hash32(...keys) | 0]) };
+  const batch = frames.length;
+  const feeds: Feeds = { seed: i32([], [hash32(...keys) | 0]), ...maskFeeds(model, waves, ...keys) };
   const hides = hiding(model);
-  if (hides.frames) {
-    const spans = { prob: s.mask_time_prob, length: s.mask_time_length, minMasks: s.mask_time_min_masks };
-    const hidden = spanMask(frames, width, spans, random(...keys, "time-mask"));
-    feeds["hide.frames"] = bool([batch, width], hidden);
-  }
   if (hides.channels) {
     const { hiddenSize } = upstream;
     const spans = {
@@ -69,4 +84,15 @@ export function randomFeeds(
     }
   }
   return feeds;
+}
+
+/** The spans of frames that are hidden from the model, as a function of the keys. */
+export function maskFeeds(model: Model, waves: readonly Float32Array[], ...keys: (number | string)[]): Feeds {
+  if (!hiding(model).frames) return {};
+  const { settings: s } = model;
+  const frames = framesOf(model, waves);
+  const width = Math.max(...frames);
+  const spans = { prob: s.mask_time_prob, length: s.mask_time_length, minMasks: s.mask_time_min_masks };
+  const hidden = spanMask(frames, width, spans, random(...keys, "time-mask"));
+  return { "hide.frames": bool([frames.length, width], hidden) };
 }

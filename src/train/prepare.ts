@@ -14,7 +14,7 @@ import { withLocalUpstream } from "./locate.ts";
 import { lossOf } from "./losses/index.ts";
 import type { TargetSource } from "./losses/kind.ts";
 import { maskPlan, startMasks, type WeightMasks } from "./masks.ts";
-import { loadUpstream, modelOf, sayWhatIsAssumed } from "./model.ts";
+import { loadUpstream, type Model, modelOf, sayWhatIsAssumed } from "./model.ts";
 import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
 import { UpdateOrder } from "./order.ts";
 import type { Objective, Recipe } from "./recipe-schema.ts";
@@ -81,24 +81,26 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
       for (const [objective, o] of own)
         targets.set(
           objective,
-          options.targets?.get(objective) ?? lossOf(o).target(o, targetSource(corpus, o, options)),
+          options.targets?.get(objective) ?? lossOf(o).target(o, targetSource(corpus, o, model, options)),
         );
       const asked = own.map(([objective, o]) => ({
         name: objective,
         spec: o,
         target: targets.get(objective)!,
       }));
-      streams.push(
-        await openStream(corpus, asked, {
-          ...options,
-          batch: spec.batch,
-          longTargets: recipe.guards.longTargets,
-          frames: (samples) => model.upstream.frames(samples) as number,
-          fastest: recipe.augment.speed?.[1] ?? 1,
-          parts: options.parts,
-          threads: 1,
-        }),
-      );
+      const stream = await openStream(corpus, asked, {
+        ...options,
+        batch: spec.batch,
+        longTargets: recipe.guards.longTargets,
+        frames: (samples) => model.upstream.frames(samples) as number,
+        hop: model.upstream.hop,
+        model: recipe.upstream.model,
+        fastest: recipe.augment.speed?.[1] ?? 1,
+        parts: options.parts,
+        threads: 1,
+      });
+      streams.push(stream);
+      for (const [objective, target] of stream.targets) targets.set(objective, target);
     }
     const paths = namePaths(active);
     const objectives = active.map(
@@ -126,19 +128,21 @@ export async function closeStreams(streams: readonly Stream[]): Promise<void> {
 function targetSource(
   { train, spec }: DividedCorpus,
   objective: Objective,
+  { config }: Model,
   { skipBad }: DataOptions,
 ): TargetSource {
-  if (!skipBad) return { utterances: train, corpus: spec };
+  const source = { utterances: train, corpus: spec, config };
+  if (!skipBad) return source;
   const utterances = train.filter((utterance) => {
     try {
-      lossOf(objective).target(objective, { utterances: [utterance], corpus: spec });
+      lossOf(objective).target(objective, { ...source, utterances: [utterance] });
       return true;
     } catch (error) {
       if (error instanceof UserError) return false;
       throw error;
     }
   });
-  return { utterances, corpus: spec };
+  return { ...source, utterances };
 }
 
 function checkBest(

@@ -138,10 +138,13 @@ function inlineConfig(recipe: Record<string, unknown>, recipePath: string): void
 /** `split.file` stands relative to the recipe; the resolved recipe, which lies elsewhere, names it in full. */
 function placeSplitFiles({ corpus, streams }: Record<string, unknown>, recipePath: string): void {
   const all = [{ corpus }, ...Object.values(typeof streams === "object" ? (streams ?? {}) : {})];
+  type Divided = { split?: { by?: unknown; file?: unknown } };
   for (const each of all) {
-    const split = (each as { corpus?: { split?: { by?: unknown; file?: unknown } } } | null)?.corpus?.split;
-    if (split?.by === "list" && typeof split.file === "string")
-      split.file = resolve(dirname(recipePath), split.file);
+    const spec = (each as { corpus?: Divided & { also?: unknown } } | null)?.corpus;
+    const also: Divided[] = Array.isArray(spec?.also) ? spec.also : [];
+    for (const split of [spec?.split, ...also.map((part) => part?.split)])
+      if (split?.by === "list" && typeof split.file === "string")
+        split.file = resolve(dirname(recipePath), split.file);
   }
 }
 

@@ -74,6 +74,11 @@ const split = z.discriminatedUnion("by", [
   }),
 ]);
 
+const divided = key(
+  chosen("by", "field", split).prefault({}),
+  "How utterances are divided: by the manifest's `split` field, by lists of speakers, into speaker-independent folds, by a file's lists of utterances, or at random.",
+);
+
 export const corpus = z
   .strictObject({
     manifest: key(
@@ -119,10 +124,11 @@ export const corpus = z
       z.array(z.string().min(1)).min(1),
       "The phones (tokens, characters) that there are; by default those of the training part, so that one which only other parts have is refused.",
     ).optional(),
-    split: key(
-      chosen("by", "field", split).prefault({}),
-      "How utterances are divided: by the manifest's `split` field, by lists of speakers, into speaker-independent folds, by a file's lists of utterances, or at random.",
-    ),
+    split: divided,
+    also: key(
+      z.array(z.strictObject({ manifest: key(z.string(), "As above."), split: divided })),
+      "Further corpora whose parts join this one's, so that batches mix them: for pre-training. Ids must differ.",
+    ).default([]),
   })
   .refine((c) => (c.manifest === undefined) !== (c.synthetic === undefined), {
     message: "must name either `manifest` or `synthetic`, and not both",

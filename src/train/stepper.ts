@@ -2,9 +2,9 @@ import type { LoadedBatch } from "../corpus/prefetch.ts";
 import { number, type Program, type ProgramOptions, type Value } from "../runtime/program.ts";
 import { augmented } from "./augment.ts";
 import type { Stream } from "./data.ts";
-import { batchFeeds, randomFeeds } from "./feeds.ts";
+import { batchFeeds, countOf, randomFeeds } from "./feeds.ts";
 import type { Training } from "./groups.ts";
-import { lossOf } from "./losses/index.ts";
+import type { Feeds } from "./losses/kind.ts";
 import type { WeightMasks } from "./masks.ts";
 import type { Optimiser, UpdateRange } from "./optimiser.ts";
 import { compileTraining, gradientName } from "./program.ts";
@@ -12,14 +12,16 @@ import type { Recipe } from "./recipe-schema.ts";
 import type { ParameterStore } from "./store.ts";
 import { type Task, type TaskObjective, traceTraining } from "./task.ts";
 
-/** What one update did. */
-export interface StepResult {
-  /** The weighted sum that was minimised. */
+/** What one update's passes found; the gradients are in the store. */
+export interface StepGradients {
+  /** The weighted sum that is minimised. */
   readonly loss: number;
   /** By objective, unweighted. */
   readonly losses: Readonly<Record<string, number>>;
-  /** Euclidean norm of all gradients, before clipping. */
-  readonly norm: number;
+  /** Further scalars, as `OBJECTIVE.WHAT`. */
+  readonly measures: Readonly<Record<string, number>>;
+  /** The parameters that have a gradient. */
+  readonly reached: Set<string>;
 }
 
 export interface StepperOptions {
@@ -56,47 +58,58 @@ export class Stepper {
 
   /**
    * Gradients of one update, summed over its batches into the store. An objective that is a mean over utterances
-   * counts in each batch by its share of them, so that k batches give the gradient of one k times as large.
+   * counts in each batch by its share of them (or of frames), so that k batches give the gradient of one k times as large.
    */
   async gradients(
     step: number,
     streams: readonly StreamBatches[],
     weights: Readonly<Record<string, number>>,
     headsOnly: boolean,
-  ): Promise<{ loss: number; losses: Record<string, number>; reached: Set<string> }> {
+  ): Promise<StepGradients> {
     const { task, store, seed } = this.options;
     const losses: Record<string, number> = {};
     const reached = new Set<string>();
+    const measures: Record<string, number> = {};
     const runs = streams.flatMap(({ stream, batches }) => {
       const objectives = task.objectives.filter((o) => o.spec.stream === stream.name && weights[o.name] > 0);
-      const total = batches.reduce((sum, batch) => sum + batch.indices.length, 0);
-      return objectives.length === 0
-        ? []
-        : batches.map((batch, part) => ({ stream, objectives, batch, part, total }));
+      if (objectives.length === 0) return [];
+      return batches.map((batch, part) => {
+        const keys = [seed, "step", step, stream.name, part] as const;
+        const heard = { ...batch, waves: augmented(batch.waves, this.options.augment, ...keys) };
+        const drawn = randomFeeds(task.model, heard.waves, ...keys);
+        const feeds = batchFeeds(stream, task.model, heard, objectives, drawn, { step, keys });
+        return { stream, objectives, feeds };
+      });
     });
-    for (const [i, { stream, objectives, batch, part, total }] of runs.entries()) {
+    // Where a batch has nothing of what a loss is about (no hidden frame), its loss is 0 and so is its share.
+    const share = (o: TaskObjective, feeds: Feeds) => {
+      const count = countOf(o, feeds);
+      if (count === undefined) return 1;
+      const all = runs.reduce((sum, r) => (r.objectives.includes(o) ? sum + countOf(o, r.feeds)! : sum), 0);
+      return count / Math.max(1, all);
+    };
+    for (const [i, { stream, objectives, feeds }] of runs.entries()) {
       const program = await this.program(stream, objectives, headsOnly);
-      const share = (o: TaskObjective) =>
-        lossOf(o.spec).over(o.spec) === "sum" ? 1 : batch.indices.length / total;
-      const keys = [seed, "step", step, stream.name, part] as const;
-      const heard = { ...batch, waves: augmented(batch.waves, this.options.augment, ...keys) };
-      const feeds: Record<string, Value> = {
-        ...store.values,
-        ...batchFeeds(stream, task.model, heard, objectives),
-        ...randomFeeds(task.model, heard.waves, ...keys),
-      };
-      for (const o of objectives) feeds[`weight.${o.name}`] = number(weights[o.name] * share(o));
+      const shares = new Map(objectives.map((o) => [o, share(o, feeds)]));
+      const inputs: Record<string, Value> = { ...store.values, ...feeds };
+      for (const [o, part] of shares) inputs[`weight.${o.name}`] = number(weights[o.name] * part);
       if (runs.length > 1) store.gradients.fill(0);
-      const results = await program.run(feeds, gradientsInto(store, program));
-      for (const o of objectives)
-        losses[o.name] = (losses[o.name] ?? 0) + share(o) * scalarOf(results[`loss.${o.name}`]);
+      const results = await program.run(inputs, gradientsInto(store, program));
+      for (const [o, part] of shares) {
+        losses[o.name] = (losses[o.name] ?? 0) + part * scalarOf(results[`loss.${o.name}`]);
+        for (const [output, value] of Object.entries(results)) {
+          if (!output.startsWith(`measure.${o.name}.`)) continue;
+          const name = output.slice("measure.".length);
+          measures[name] = (measures[name] ?? 0) + part * scalarOf(value);
+        }
+      }
       for (const name of trainedBy(program)) reached.add(name);
       if (runs.length > 1) this.accumulate(i === 0);
     }
     if (runs.length > 1) store.gradients.set(this.sums!);
     this.options.masks?.scoreGradients(reached);
     const loss = Object.entries(losses).reduce((sum, [name, value]) => sum + weights[name] * value, 0);
-    return { loss, losses, reached };
+    return { loss, losses, measures, reached };
   }
 
   /** Clips and applies the gradients of the parameters that were reached. */

@@ -1,8 +1,19 @@
 import { LabelVocabulary, Vocabulary, type VocabularyOptions } from "../corpus/vocab.ts";
 import type { Json } from "./checkpoint.ts";
+import type { Centroids } from "./k-means.ts";
 
-/** What an objective asks of an utterance: symbols, one class, or one number. */
-export type Target = SequenceTarget | ClassTarget | NumberTarget;
+/**
+ * What an objective asks of an utterance: symbols, one class, one number; of each frame a signal's values or a cluster; or
+ * nothing.
+ */
+export type Target =
+  | SequenceTarget
+  | ClassTarget
+  | NumberTarget
+  | SignalTarget
+  | ClusterTarget
+  | CodeTarget
+  | NoTarget;
 export interface SequenceTarget {
   readonly kind: "sequence";
   readonly vocabulary: Vocabulary;
@@ -14,6 +25,32 @@ export interface ClassTarget {
 export interface NumberTarget {
   readonly kind: "number";
   readonly label: string;
+}
+
+export interface SignalTarget {
+  readonly kind: "signal";
+  readonly signal: string;
+  /** Values a frame of the model; 0 until they are fitted. */
+  readonly size: number;
+  /** Of each column over the training part. */
+  readonly mean: readonly number[];
+  readonly deviation: readonly number[];
+}
+export interface ClusterTarget {
+  readonly kind: "clusters";
+  readonly count: number;
+  /** Absent until they are fitted, and where the labels are a model's own codes. */
+  readonly centroids?: Centroids;
+}
+/** The model's own codebook: entries of each group, and how many others each frame is told from. */
+export interface CodeTarget {
+  readonly kind: "codes";
+  readonly groups: number;
+  readonly entries: number;
+  readonly negatives: number;
+}
+export interface NoTarget {
+  readonly kind: "none";
 }
 
 /** Targets as plain data, kept in a run's folder so that `eval` needs no training data. */
@@ -29,18 +66,43 @@ export function targetToJson(target: Target): Json {
       return { kind: "class", label: target.labels.label, classes: [...target.labels.classes] };
     case "number":
       return { kind: "number", label: target.label };
+    case "signal":
+      return { ...target, mean: [...target.mean], deviation: [...target.deviation] };
+    case "clusters": {
+      const { count, centroids } = target;
+      if (centroids === undefined) return { kind: "clusters", count };
+      const { data, dim } = centroids;
+      const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+      return { kind: "clusters", count, dim, centroids: bytes.toString("base64") };
+    }
+    case "codes":
+    case "none":
+      return { ...target };
   }
 }
 
 type TargetJson =
   | { kind: "sequence"; symbols: string[]; options: Required<VocabularyOptions> }
   | { kind: "class"; label: string; classes: string[] }
-  | { kind: "number"; label: string };
+  | { kind: "number"; label: string }
+  | SignalTarget
+  | { kind: "clusters"; count: number; dim?: number; centroids?: string }
+  | CodeTarget
+  | NoTarget;
 
 export function targetFromJson(json: Json): Target {
   const data = json as unknown as TargetJson;
   if (data.kind === "sequence")
     return { kind: "sequence", vocabulary: new Vocabulary(data.symbols, data.options) };
   if (data.kind === "class") return { kind: "class", labels: new LabelVocabulary(data.label, data.classes) };
-  return data;
+  if (data.kind !== "clusters") return data;
+  const { count, dim, centroids } = data;
+  if (dim === undefined || centroids === undefined) return { kind: "clusters", count };
+  // A copy of its own: a buffer's bytes need not lie where floats may.
+  const bytes = Uint8Array.from(Buffer.from(centroids, "base64"));
+  return {
+    kind: "clusters",
+    count,
+    centroids: { data: new Float32Array(bytes.buffer), clusters: count, dim },
+  };
 }

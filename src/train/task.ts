@@ -5,6 +5,7 @@ import { ParameterTable } from "../params/params.ts";
 import { hash32 } from "../random.ts";
 import { symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { UpstreamOutput } from "../upstreams/upstream.ts";
 import { weightedLayers } from "./heads.ts";
 import { lossOf } from "./losses/index.ts";
 import type { Pass, Term } from "./losses/kind.ts";
@@ -44,12 +45,12 @@ export interface TrainingTrace {
 }
 
 /**
- * The training pass of some objectives: outputs `loss` (their weighted sum) and `loss.NAME`. Inputs besides parameters:
+ * The training pass of some objectives: outputs `loss` (their weighted sum), `loss.NAME` and `measure.NAME.WHAT`. Inputs besides parameters:
  * `audio`, `frames`, `labels.NAME` (and what else a loss asks for), `weight.NAME`, `seed`, and where the
  * configuration has them `hide.frames`, `hide.channels`, `keep.layers.N`.
  */
 export function traceTraining(task: Task, objectives: readonly TaskObjective[]): TrainingTrace {
-  const { settings, upstream } = task.model;
+  const { config, settings, upstream } = task.model;
   const table = new ParameterTable();
   const inputs: Tensor[] = [];
   const declare = (tensor: Tensor) => {
@@ -65,7 +66,11 @@ export function traceTraining(task: Task, objectives: readonly TaskObjective[]):
     hides.frames && declare(ops.input("hide.frames", [batch, upstream.frames(samples)], "bool"));
   const hideChannels =
     hides.channels && declare(ops.input("hide.channels", [batch, 1, upstream.hiddenSize], "bool"));
-  const { features, valid } = hear(task, table, {
+  const {
+    features,
+    valid,
+    upstream: heardBy,
+  } = hear(task, table, {
     audio,
     frames,
     training,
@@ -74,25 +79,34 @@ export function traceTraining(task: Task, objectives: readonly TaskObjective[]):
     declare,
   });
   const heard = dropout(features, settings.final_dropout, training);
+  const once = sharing();
+  const hidden = hideFrames || undefined;
+  const outputs: Record<string, Tensor> = {};
   const terms = objectives.map((o) => {
-    const pass = { frames, valid, features: heard, training: headTraining(seed, o.name) };
+    const own = headTraining(seed, o.name);
+    const pass = { frames, valid, features: heard, upstream: heardBy, hidden, training: own, once, config };
     const term = termOf(o, pass, table, declare);
     const loss = term.loss?.() ?? batchMean(term.each());
+    outputs[`loss.${o.name}`] = loss;
+    for (const [name, value] of Object.entries(term.measures ?? {}))
+      outputs[`measure.${o.name}.${name}`] = value;
     return { name: o.name, loss, weight: declare(ops.input(`weight.${o.name}`, [])) };
   });
   return {
     table,
     traced: {
       loss: weightedSum(terms),
-      outputs: Object.fromEntries(terms.map(({ name, loss }) => [`loss.${name}`, loss])),
+      outputs,
       inputs,
     },
   };
 }
 
 /**
- * The evaluation pass: per objective `losses.NAME` [batch] and `scores.NAME`; nothing random. `hidden` and `last`
- * are the upstream's states, for whoever wants them as outputs too. Where `given`, those are its inputs instead of `audio` and `frames`.
+ * The evaluation pass: per objective `losses.NAME` [batch] and `scores.NAME`; nothing random. Objectives that are judged
+ * as they are trained hear audio with the frames of `hide.frames` hidden, where the configuration hides any. `hidden` and
+ * `last` are the upstream's states (of whole audio), for whoever wants them as outputs too. Where `given`, those are its
+ * inputs instead of `audio` and `frames`.
  */
 export function traceEvaluation(
   task: Task,
@@ -107,13 +121,25 @@ export function traceEvaluation(
     return tensor;
   };
   const { audio, frames } = given ?? audioInputs(declare);
-  const { features, valid, hidden, last } = hear(task, table, { audio, frames });
+  const { config, upstream } = task.model;
+  const [batch, samples] = audio.shape;
+  const masks = hiding(task.model).frames && objectives.some(({ spec }) => lossOf(spec).asTrained);
+  const hide = masks
+    ? declare(ops.input("hide.frames", [batch, upstream.frames(samples)], "bool"))
+    : undefined;
+  const whole = hear(task, table, { audio, frames });
+  const partly = hide && hear(task, table, { audio, frames, hideFrames: hide });
+  const once = sharing();
   const outputs: Record<string, Tensor> = {};
   for (const o of objectives) {
-    const term = termOf(o, { frames, valid, features }, table, declare);
+    const asTrained = lossOf(o.spec).asTrained === true && partly !== undefined;
+    const { features, valid, upstream } = asTrained ? partly : whole;
+    const hidden = asTrained ? hide : undefined;
+    const term = termOf(o, { frames, valid, features, upstream, hidden, once, config }, table, declare);
     outputs[`scores.${o.name}`] = term.scores;
     if (withLosses) outputs[`losses.${o.name}`] = term.each();
   }
+  const { hidden, last } = whole.upstream;
   return { table, outputs, inputs, hidden, last };
 }
 
@@ -138,15 +164,15 @@ function hear(
   task: Task,
   table: ParameterTable,
   input: Hearing,
-): { features: Tensor; valid: Tensor; hidden: readonly Tensor[]; last: Tensor } {
+): { features: Tensor; valid: Tensor; upstream: UpstreamOutput } {
   const { upstream, masked } = task.model;
   const { frames, declare, ...rest } = input;
-  const { last, hidden } = upstream.forward(
+  const output = upstream.forward(
     { ...rest, frames: masked ? frames : undefined, declare: declare && ((tensor) => void declare(tensor)) },
     table.at(upstream.prefix),
   );
-  const features = task.layers === "weighted" ? weightedLayers(hidden, table) : last;
-  return { features, valid: validFrames(frames, last.shape[1]), hidden, last };
+  const features = task.layers === "weighted" ? weightedLayers(output.hidden, table) : output.last;
+  return { features, valid: validFrames(frames, output.last.shape[1]), upstream: output };
 }
 
 /** What SpecAugment hides while training. */
@@ -166,10 +192,24 @@ function headTraining(seed: Tensor, name: string): Training {
 /** An objective's loss in a graph, its inputs declared and its head's parameters at its path. */
 function termOf(
   o: TaskObjective,
-  pass: Omit<Pass, "head" | "input">,
+  pass: Omit<Pass, "head" | "root" | "input">,
   table: ParameterTable,
   declare: Declare,
 ): Term {
-  const input: Pass["input"] = (key, shape, dtype) => declare(ops.input(`${key}.${o.name}`, shape, dtype));
-  return lossOf(o.spec).term(o, { ...pass, head: table.at(o.path), input });
+  const known = new Map<string, Tensor>();
+  const input: Pass["input"] = (key, shape, dtype) => {
+    const tensor = known.get(key) ?? declare(ops.input(`${key}.${o.name}`, shape, dtype));
+    known.set(key, tensor);
+    return tensor;
+  };
+  return lossOf(o.spec).term(o, { ...pass, head: table.at(o.path), root: table, input });
+}
+
+/** `Pass.once` of one pass. */
+function sharing(): Pass["once"] {
+  const made = new Map<string, unknown>();
+  return <T>(key: string, make: () => T): T => {
+    if (!made.has(key)) made.set(key, make());
+    return made.get(key) as T;
+  };
 }

@@ -179,7 +179,7 @@ class Trainer {
       for (const source of sources)
         batches.push({ stream: source.stream, batches: (await source.batches.next()).value });
       const lr = recipe.optimizer.lr * this.factor(step);
-      const { loss, losses, reached } = await stepper.gradients(
+      const { loss, losses, measures, reached } = await stepper.gradients(
         step,
         batches,
         weights.at(step),
@@ -194,7 +194,7 @@ class Trainer {
       }
       state.step++;
       state.updates = stepper.updates;
-      log.write({ step: state.step, event: "train", loss, losses, lr, norm });
+      log.write({ step: state.step, event: "train", loss, losses, ...extra(measures), lr, norm });
       shown.update(state.step, `loss ${loss.toPrecision(4)}`);
       if (this.evaluationDue()) await this.evaluate(evaluator, log, shown);
       if (this.checkpointDue()) this.save(log, buffers);
@@ -277,6 +277,10 @@ const totalLoss = ({ metrics }: Evaluation, weights: Readonly<Record<string, num
     (sum, [name, w]) => sum + (w > 0 ? w * (metrics[`${name}.loss`] ?? 0) : 0),
     0,
   );
+
+/** Only losses with something to measure add a key to the log. */
+const extra = (measures: Readonly<Record<string, number>>): Record<string, Record<string, number>> =>
+  Object.keys(measures).length > 0 ? { measures: { ...measures } } : {};
 
 function evaluationLine(step: number, loss: number, { metrics }: Evaluation, better: boolean): string {
   const shown = Object.entries(metrics).filter(([name]) => !name.endsWith(".loss"));

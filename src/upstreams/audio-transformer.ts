@@ -32,12 +32,18 @@ export function audioTransformer(
     frames: (samples) => extractorFrames(samples, config),
     forward(input, p) {
       const features = featureExtractor(input.audio, p.at("feature_extractor"), config);
-      const projected = featureProjection(features, p.at("feature_projection"), config, input.training);
+      const { projected, normal } = featureProjection(
+        features,
+        p.at("feature_projection"),
+        config,
+        input.training,
+      );
       // The vector is part of the checkpoint whenever the configuration masks at all, used in this pass or not.
       const masks = config.mask_time_prob > 0 || config.mask_feature_prob > 0;
       const vector = masks ? p.get("masked_spec_embed", [config.hidden_size], uniformInit(1)) : undefined;
       const hidden = hide(projected, input, vector);
-      return encoder(hidden, p.at("encoder"), config, input, parts(p, hidden));
+      const encoded = encoder(hidden, p.at("encoder"), config, input, parts(p, hidden));
+      return { ...encoded, extracted: features, normalised: normal };
     },
   };
 }

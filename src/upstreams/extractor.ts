@@ -51,14 +51,18 @@ function normalise(x: Tensor, layer: number, p: Params, { feat_extract_norm }: E
   );
 }
 
-/** Features as the transformer takes them: [batch, frames, conv_dim] -> [batch, frames, hidden_size]. */
+/**
+ * Features as the transformer takes them, [batch, frames, conv_dim] -> `projected` [batch, frames, hidden_size], and
+ * `normal`, what was projected: wav2vec 2.0 quantises that.
+ */
 export function featureProjection(
   x: Tensor,
   p: Params,
   config: EncoderConfig & { readonly feat_proj_layer_norm?: boolean },
   training?: Training,
-): Tensor {
+): { projected: Tensor; normal: Tensor } {
   const normal =
     config.feat_proj_layer_norm === false ? x : layerNorm(x, p.at("layer_norm"), config.layer_norm_eps);
-  return dropout(linear(normal, p.at("projection"), config.hidden_size), config.feat_proj_dropout, training);
+  const projected = linear(normal, p.at("projection"), config.hidden_size);
+  return { projected: dropout(projected, config.feat_proj_dropout, training), normal };
 }

@@ -27,6 +27,9 @@ export interface UpstreamOutput {
    * is given, as transformers 5 returns it.
    */
   readonly hidden: readonly Tensor[];
+  /** What the convolutional extractor gives, [batch, frames, channels]: raw, and as the projection is given it. */
+  readonly extracted?: Tensor;
+  readonly normalised?: Tensor;
 }
 
 /** A speech model as a function over named parameters. */

@@ -7,6 +7,7 @@ import { compile } from "../runtime/cpu.ts";
 import { f32, i32, type Program, type Value } from "../runtime/program.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { locateModel } from "../train/locate.ts";
+import { lossOf } from "../train/losses/index.ts";
 import { type OpenedModel, openModel } from "../train/open-model.ts";
 import { evaluationGraph } from "../train/program.ts";
 import { type TaskObjective, traceEvaluation } from "../train/task.ts";
@@ -70,7 +71,10 @@ export class Inference {
 
   static async of(model: OpenedModel, options: InferenceOptions = {}): Promise<Inference> {
     const { task, recipe } = model;
-    const objectives = task.objectives.filter(({ name }) => options.heads?.includes(name) ?? true);
+    const objectives = task.objectives.filter(
+      // A head of pre-training asks for the audio's own labels: it has nothing to say about a recording.
+      ({ name, spec }) => (options.heads?.includes(name) ?? true) && !lossOf(spec).asTrained,
+    );
     const { table, outputs, inputs, hidden, last } = traceEvaluation(task, objectives, false);
     const chosen = layersOf(model, { hidden, last }, options.layers);
     for (const [i, state] of chosen.states.entries()) outputs[`hidden.${i}`] = state;

@@ -42,8 +42,9 @@ export const cases = [...operations().values()].flatMap((op) =>
   op.samples.map((sample, i) => ({ name: `${op.name} #${i}`, op, sample })),
 );
 
-export function hasRule({ vjp }: Op, input: number): boolean {
-  if ("nonDifferentiable" in vjp) return false;
+export function hasRule({ vjp, traits }: Op, input: number): boolean {
+  // A surrogate's rule is no slope; test/trajectories/pretraining.test.ts holds it against PyTorch.
+  if ("nonDifferentiable" in vjp || traits.surrogate) return false;
   return "each" in vjp || typeof vjp[input] === "function";
 }
 

@@ -83,7 +83,7 @@ describe("recipe", () => {
       { match: "encoder", lr: 0.5 },
       { match: "head", lr: 2 },
     ]);
-    expect(recipe.objectives.digit.head).toMatchObject({ lstm: { hidden: 12 } });
+    expect(recipe.objectives.digit).toMatchObject({ head: { lstm: { hidden: 12 } } });
     expect(recipe.corpus.split).toMatchObject({ by: "folds", fold: 2, folds: 5 });
   });
 
@@ -128,7 +128,10 @@ describe("recipe", () => {
       /objectives\.digit\.reduction: is not a known key; known here: loss, target, pool, head, weight/,
     ],
     [{ loss: "ctc", target: "phones", stream: "de" }, /stream: must be one of main/],
-    [{ target: "phones" }, /objectives\.digit\.loss: is missing; it must be cross-entropy, ctc, mse or l1/],
+    [
+      { target: "phones" },
+      /objectives\.digit\.loss: is missing; it must be cross-entropy, ctc, .* or worker/,
+    ],
     [
       { loss: "ctc", target: "phones", from: { epoc: 2 } },
       /from\.epoc: is not a known key; did you mean `epoch`/,

@@ -1,8 +1,13 @@
 import { z } from "zod";
+import { codeDiversity } from "./code-diversity.ts";
+import { contrastive } from "./contrastive.ts";
 import { crossEntropy } from "./cross-entropy.ts";
 import { ctc } from "./ctc.ts";
+import { featurePenalty } from "./feature-penalty.ts";
 import type { LossKind } from "./kind.ts";
+import { maskedPrediction } from "./masked-prediction.ts";
 import { l1, mse } from "./regression.ts";
+import { worker } from "./worker.ts";
 
 /** The keys of an objective: those of one of the losses. A new loss is a file here and an entry in each of the two lists. */
 export const objective = z.discriminatedUnion("loss", [
@@ -10,6 +15,11 @@ export const objective = z.discriminatedUnion("loss", [
   ctc.schema,
   mse.schema,
   l1.schema,
+  maskedPrediction.schema,
+  contrastive.schema,
+  codeDiversity.schema,
+  featurePenalty.schema,
+  worker.schema,
 ]);
 export type Objective = z.output<typeof objective>;
 
@@ -18,6 +28,11 @@ const KINDS: { readonly [L in Objective["loss"]]: LossKind } = {
   ctc,
   mse,
   l1,
+  "masked-prediction": maskedPrediction,
+  contrastive,
+  "code-diversity": codeDiversity,
+  "feature-penalty": featurePenalty,
+  worker,
 };
 
 /** The loss that an objective names. */

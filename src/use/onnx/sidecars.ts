@@ -79,7 +79,9 @@ function meaningOf(target: Target) {
     const { label, classes } = target.labels;
     return { kind: "class" as const, label, classes };
   }
-  return { kind: "number" as const, label: target.label };
+  if (target.kind === "number") return { kind: "number" as const, label: target.label };
+  // Inference leaves the heads of pre-training out.
+  throw new Error(`a target of ${target.kind} has no meaning outside of training`);
 }
 
 /** Writes what stands beside the model: the files that transformers.js reads, and the metadata as JSON. */

@@ -41,7 +41,8 @@ export function checkTranscripts(
 ): void {
   const objective = recipe.objectives[phonemes];
   const kind = lossOf(objective);
-  const target = recipe.corpus.symbols && kind.target(objective, { utterances: [], corpus: recipe.corpus });
+  const target =
+    recipe.corpus.symbols && kind.target(objective, { utterances: [], corpus: recipe.corpus, config: {} });
   for (const utterance of utterances) {
     const symbols = symbolsOf(utterance, unitOf(recipe, phonemes));
     if (symbols.length === 0)

@@ -19,8 +19,8 @@ export function rolesOf(recipe: Recipe): Roles {
     throw new UserError(
       "objectives: a severity study needs one with loss cross-entropy (the severity) and one with loss ctc (what is said), and no others",
     );
-  const [severity, { target }] = graders[0];
-  const label = target.slice("labels.".length);
+  const [severity, grader] = graders[0];
+  const label = grader.loss === "cross-entropy" ? grader.target.slice("labels.".length) : "";
   const classes = recipe.corpus.classes?.[label];
   if (classes === undefined)
     throw new UserError(

@@ -243,6 +243,8 @@ def optimisers():
     case("adam, rising and falling rate", adam, lr=[0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.04, 0.02, 0.01, 0.0])
     case("adam, clipped", adam, clip=1.5)
     case("adamw", adamw, betas=(0.9, 0.98), weight_decay=0.1)
+    case("adadelta", torch.optim.Adadelta, rho=0.95, eps=1e-8)
+    case("adadelta with L2", torch.optim.Adadelta, rho=0.8, eps=1e-6, weight_decay=0.1)
     case("sgd", sgd)
     case("sgd with L2", sgd, weight_decay=0.1)
     case("momentum", sgd, momentum=0.9)

@@ -25,6 +25,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./eval.ts"),
   },
   {
+    name: "compare",
+    summary: "compare two finished runs: errors with intervals, and a paired test",
+    load: () => import("./compare.ts"),
+  },
+  {
     name: "sweep",
     summary: "run a recipe over a grid of settings and seeds",
     load: () => import("./sweep-train.ts"),

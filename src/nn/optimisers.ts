@@ -10,11 +10,14 @@ import type { Tensor } from "../tensor/tensor.ts";
  */
 export type OptimiserSpec =
   | { readonly name: "adam" | "adamw"; readonly betas: readonly [number, number]; readonly eps: number }
+  | { readonly name: "adadelta"; readonly rho: number; readonly eps: number }
   | { readonly name: "sgd"; readonly momentum: number; readonly nesterov: boolean };
 
 /** Buffers, as long as the parameters, that an optimiser keeps between steps. */
-export const stateNames = (spec: OptimiserSpec): readonly string[] =>
-  spec.name === "sgd" ? (spec.momentum > 0 ? ["momentum"] : []) : ["mean", "square"];
+export function stateNames(spec: OptimiserSpec): readonly string[] {
+  if (spec.name === "sgd") return spec.momentum > 0 ? ["momentum"] : [];
+  return spec.name === "adadelta" ? ["square", "moved"] : ["mean", "square"];
+}
 
 /**
  * The numbers that change from step to step, fed as scalars; every product of scalars is taken here, so that the graph
@@ -26,7 +29,7 @@ export function stepScalars(
   spec: OptimiserSpec,
   { lr, weightDecay, scale, step }: { lr: number; weightDecay: number; scale: number; step: number },
 ): Record<string, number> {
-  if (spec.name === "sgd") return { lr, scale, decay: weightDecay };
+  if (spec.name === "sgd" || spec.name === "adadelta") return { lr, scale, decay: weightDecay };
   const [b1, b2] = spec.betas;
   // PyTorch's w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps), both sides of the division times sqrt(1 - b2^t).
   const root = Math.sqrt(1 - b2 ** step);
@@ -79,7 +82,9 @@ export function optimiserGraph(
     const updated =
       spec.name === "sgd"
         ? sgd(spec, weight, gradient, state, scalars)
-        : adam(spec, variant, weight, gradient, state, scalars);
+        : spec.name === "adadelta"
+          ? adadelta(spec, weight, gradient, state, scalars)
+          : adam(spec, variant, weight, gradient, state, scalars);
     for (const [name, tensor] of Object.entries(updated)) outputs.push({ name: `new.${name}.${i}`, tensor });
   }
   return { inputs, outputs, late: [] };
@@ -103,6 +108,21 @@ function adam(
   const move = ops.mul(ops.div(m, ops.add(ops.sqrt(v), eps)), size);
   const kept = variant === "decay" ? ops.mul(weight, keep) : weight;
   return { mean: m, square: v, weight: ops.sub(kept, move) };
+}
+
+/** Adadelta (Zeiler 2012): each step as long as the steps before, by the gradients' own measure. */
+function adadelta(
+  { rho, eps }: Extract<OptimiserSpec, { name: "adadelta" }>,
+  weight: Tensor,
+  gradient: Tensor,
+  { square, moved }: Named,
+  { lr, scale, decay }: Named,
+): Named {
+  const g = ops.add(ops.mul(gradient, scale), ops.mul(weight, decay));
+  const v = ops.add(ops.mul(square, rho), ops.mul(ops.mul(g, g), 1 - rho));
+  const move = ops.mul(ops.sqrt(ops.div(ops.add(moved, eps), ops.add(v, eps))), g);
+  const m = ops.add(ops.mul(moved, rho), ops.mul(ops.mul(move, move), 1 - rho));
+  return { square: v, moved: m, weight: ops.sub(weight, ops.mul(move, lr)) };
 }
 
 /** Stochastic gradient descent with PyTorch's momentum: the first step takes the gradient as it is. */

@@ -96,6 +96,14 @@ const optimizers = z.discriminatedUnion("name", [
     weightDecay: weightDecay.default(0.01),
   }),
   z.strictObject({
+    name: z.literal("adadelta"),
+    lr: lr.default(1),
+    rho: key(fraction, "Decay of the running means of squared gradients and squared steps.").default(0.95),
+    eps: key(positive, "Added to both means.").default(1e-8),
+    weightDecay: weightDecay.default(0),
+    clip,
+  }),
+  z.strictObject({
     name: z.literal("sgd"),
     lr: lr.default(0.01),
     momentum: key(fraction, "Decay of the running mean of gradients.").default(0),

@@ -7,7 +7,7 @@ import { type Evaluation, Evaluator } from "./evaluation.ts";
 import { exportLast, finishRun } from "./finish.ts";
 import { checkBlank, checkBuffer, checkFinite, type Slot } from "./guard.ts";
 import { recordLineage } from "./lineage-of-run.ts";
-import { openLog, type RunLog } from "./log.ts";
+import { openLog, type RunLog, readLog } from "./log.ts";
 import { Optimiser } from "./optimiser.ts";
 import { closeStreams, type Prepared, prepare } from "./prepare.ts";
 import { type Progress, progress } from "./progress.ts";
@@ -15,6 +15,7 @@ import type { Recipe } from "./recipe-schema.ts";
 import { openRun, type RunFolder } from "./run-folder.ts";
 import { type RunState, RunStates } from "./run-state.ts";
 import { Stepper } from "./stepper.ts";
+import { openEvents } from "./tensorboard.ts";
 
 export interface TrainOptions extends Omit<DataOptions, "cache"> {
   /** The run's folder. */
@@ -116,7 +117,7 @@ class Trainer {
       masks?.apply();
     }
     Object.assign(stepper.updates, this.state.updates);
-    const log = openLog(this.folder.file("log.jsonl"), this.state.step);
+    const log = logAndEvents(this.folder, this.state.step);
     const shown = progress({ label: "training", total: totalSteps, start: this.state.step });
     try {
       if (this.state.step > 0) this.options.log(`resuming after step ${this.state.step} of ${totalSteps}`);
@@ -277,6 +278,24 @@ const totalLoss = ({ metrics }: Evaluation, weights: Readonly<Record<string, num
     (sum, [name, w]) => sum + (w > 0 ? w * (metrics[`${name}.loss`] ?? 0) : 0),
     0,
   );
+
+/** The run's log, each line of it as an event for TensorBoard too. */
+function logAndEvents(folder: RunFolder, resumeAt: number): RunLog {
+  const path = folder.file("log.jsonl");
+  const log = openLog(path, resumeAt);
+  const events = openEvents(folder.path, readLog(path));
+  return {
+    ...log,
+    write(record) {
+      log.write(record);
+      events.write(record);
+    },
+    close() {
+      log.close();
+      events.close();
+    },
+  };
+}
 
 /** Only losses with something to measure add a key to the log. */
 const extra = (measures: Readonly<Record<string, number>>): Record<string, Record<string, number>> =>

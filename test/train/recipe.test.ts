@@ -99,7 +99,7 @@ describe("recipe", () => {
     ["plan: { headFirst: 2 }", /:8: plan\.headFirst: must be at most 1, not 2$/],
     [
       "optimizer: { name: adm }",
-      /:8: optimizer\.name: must be adam, adamw or sgd, not "adm"; did you mean adam\?$/,
+      /:8: optimizer\.name: must be adam, adamw, adadelta or sgd, not "adm"; did you mean adam\?$/,
     ],
     ["baseline: mel", /:8: baseline: must be none or log-mel-ridge, not "mel"$/],
     ["plan: { recompute: some }", /:8: plan\.recompute: must be none or all or a list, not "some"/],

@@ -7,7 +7,7 @@ import { fixture, type Stored } from "./reference.ts";
 
 interface Case {
   name: string;
-  kind: "Adam" | "AdamW" | "SGD";
+  kind: "Adam" | "AdamW" | "SGD" | "Adadelta";
   lr: number | number[];
   /** The first parameter gets no gradient before this step: it starts late. */
   late: number;
@@ -16,6 +16,7 @@ interface Case {
   options: {
     betas?: [number, number];
     eps?: number;
+    rho?: number;
     weight_decay?: number;
     momentum?: number;
     dampening?: number;
@@ -33,6 +34,7 @@ const FIRST = 3;
 function specOf({ kind, options }: Case): OptimiserSpec {
   if (kind === "SGD")
     return { name: "sgd", momentum: options.momentum ?? 0, nesterov: options.nesterov ?? false };
+  if (kind === "Adadelta") return { name: "adadelta", rho: options.rho ?? 0.9, eps: options.eps ?? 1e-6 };
   const name = kind === "Adam" ? "adam" : "adamw";
   return { name, betas: options.betas ?? [0.9, 0.999], eps: options.eps ?? 1e-8 };
 }

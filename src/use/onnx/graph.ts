@@ -4,6 +4,7 @@ import { optimise } from "../../tensor/compile.ts";
 import { addDim, computeDim, type Dim, symbol } from "../../tensor/dims.ts";
 import type { Graph } from "../../tensor/graph.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
+import { lossOf } from "../../train/losses/index.ts";
 import type { OpenedModel } from "../../train/open-model.ts";
 import { type Task, type TaskObjective, traceEvaluation } from "../../train/task.ts";
 import { type Folded, foldParameters } from "./fold.ts";
@@ -50,8 +51,10 @@ export async function exportedGraph(model: OpenedModel, samples?: number): Promi
     ...model.task,
     model: { ...model.task.model, masked: hides && model.task.model.masked },
   };
-  const traced = traceEvaluation(task, task.objectives, false, { audio, frames });
-  const outputs = outputsOf(task.objectives);
+  // Heads of pre-training ask for labels of the audio: they have no part in a model at work.
+  const objectives = task.objectives.filter(({ spec }) => !lossOf(spec).asTrained);
+  const traced = traceEvaluation(task, objectives, false, { audio, frames });
+  const outputs = outputsOf(objectives);
   const tensors = outputs.map(({ name, objective }) => ({
     name,
     tensor: objective === undefined ? traced.last : traced.outputs[`scores.${objective.name}`],

@@ -56,6 +56,27 @@ export function checkBlank(
   return next;
 }
 
+/**
+ * The streaks after an evaluation, of objectives whose codes have collapsed: fewer in use (`perplexities`) than `codes`.
+ * Throws once one has been so `evaluations` times in a row (0: never).
+ */
+export function checkCollapse(
+  streaks: Readonly<Record<string, number>>,
+  perplexities: Readonly<Record<string, number>>,
+  { codes, evaluations }: { readonly codes: number; readonly evaluations: number },
+  step: number,
+): Record<string, number> {
+  const next = Object.fromEntries(
+    Object.entries(perplexities).map(([name, value]) => [name, value < codes ? (streaks[name] ?? 0) + 1 : 0]),
+  );
+  const collapsed = Object.keys(next).find((name) => evaluations > 0 && next[name] >= evaluations);
+  if (collapsed)
+    throw new RunError(
+      `objective ${collapsed} has used fewer than ${codes} codes (perplexity ${perplexities[collapsed].toPrecision(3)}) in ${evaluations} evaluations in a row, up to step ${step}: it has collapsed; a larger diversity weight, a lower learning rate or more warm-up may help`,
+    );
+  return next;
+}
+
 /** The fewest frames CTC can align targets to: one each, and a blank between two equal ones. */
 export function framesNeeded(targets: readonly number[]): number {
   let frames = targets.length;

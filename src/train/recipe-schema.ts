@@ -147,6 +147,15 @@ export const recipeSchema = z
             z.int().min(0),
             "Stop after so many evaluations in a row in which a CTC head heard nothing at all; 0 never stops.",
           ).default(0),
+          collapse: key(
+            z
+              .strictObject({
+                codes: key(positive, "Fewer in use than this (e to the entropy) are a collapse.").default(2),
+                evaluations: key(z.int().min(0), "How many in a row stop the run; 0 never stops.").default(0),
+              })
+              .prefault({}),
+            "Pre-training in which nearly all frames get one code or cluster.",
+          ),
           longTargets: key(
             z.enum(["refuse", "skip"]),
             "Utterances with more CTC targets than frames: refuse to start and name them, or leave them out.",

@@ -15,6 +15,8 @@ export interface RunState {
   best: { step: number; value: number; stretch: number } | null;
   newBob: NewBobState | null;
   blanks: BlankStreaks;
+  /** Evaluations in a row in which the codes of an objective were collapsed. */
+  collapsed: Record<string, number>;
 }
 
 /** Checkpoints of a run, and the weights of its best evaluation in files of their own beside them. */

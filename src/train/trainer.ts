@@ -5,7 +5,7 @@ import { newBob, newBobStart } from "../nn/schedules.ts";
 import { type DataOptions, hashOf, PARTS } from "./data.ts";
 import { type Evaluation, Evaluator } from "./evaluation.ts";
 import { exportLast, finishRun } from "./finish.ts";
-import { checkBlank, checkBuffer, checkFinite, type Slot } from "./guard.ts";
+import { checkBlank, checkBuffer, checkCollapse, checkFinite, type Slot } from "./guard.ts";
 import { recordLineage } from "./lineage-of-run.ts";
 import { openLog, type RunLog, readLog } from "./log.ts";
 import { Optimiser } from "./optimiser.ts";
@@ -74,7 +74,7 @@ class Trainer {
   private readonly folder: RunFolder;
   private readonly options: TrainOptions;
   private readonly states: RunStates;
-  private state: RunState = { step: 0, updates: {}, best: null, newBob: null, blanks: {} };
+  private state: RunState = { step: 0, updates: {}, best: null, newBob: null, blanks: {}, collapsed: {} };
   private readonly slots: Slot[];
   private saved = { step: -1, at: performance.now() };
 
@@ -269,8 +269,23 @@ class Trainer {
     if (state.newBob !== null && recipe.schedule.name === "newbob")
       state.newBob = newBob(recipe.schedule, state.newBob, loss);
     state.blanks = checkBlank(state.blanks, result.symbols, recipe.guards.blankEvaluations, state.step);
+    state.collapsed = checkCollapse(
+      state.collapsed,
+      perplexities(result.metrics),
+      recipe.guards.collapse,
+      state.step,
+    );
   }
 }
+
+/** How many codes each objective of pre-training uses, by its name. */
+const perplexities = (metrics: Evaluation["metrics"]): Record<string, number> =>
+  Object.fromEntries(
+    Object.entries(metrics).flatMap(([name, value]) => {
+      const [objective, metric] = name.split(".");
+      return /perplexity$/i.test(metric) ? [[objective, value] as const] : [];
+    }),
+  );
 
 const totalLoss = ({ metrics }: Evaluation, weights: Readonly<Record<string, number>>): number =>
   // An objective whose stream has no validation part has no validation loss either.
@@ -303,6 +318,6 @@ const extra = (measures: Readonly<Record<string, number>>): Record<string, Recor
 
 function evaluationLine(step: number, loss: number, { metrics }: Evaluation, better: boolean): string {
   const shown = Object.entries(metrics).filter(([name]) => !name.endsWith(".loss"));
-  const parts = shown.map(([name, value]) => `${name} ${value.toFixed(4)}`);
-  return `step ${step}: validation loss ${loss.toPrecision(4)}, ${parts.join(", ")}${better ? " (best so far)" : ""}`;
+  const parts = shown.map(([name, value]) => `, ${name} ${value.toFixed(4)}`);
+  return `step ${step}: validation loss ${loss.toPrecision(4)}${parts.join("")}${better ? " (best so far)" : ""}`;
 }

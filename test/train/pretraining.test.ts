@@ -117,4 +117,38 @@ describe("pre-training", () => {
     expect(metrics["test.units.loss"]).toBeLessThan(3);
     expect(Object.keys(metrics)).toContain("test.units.perplexity");
   }, 60_000);
+
+  it("trains a PASE-like encoder by its workers, with Adadelta and NewBob", async () => {
+    const pase = {
+      model_type: "pase",
+      num_mel_bins: 16,
+      cnn_channels: [3, 4],
+      rnn_layers: 2,
+      rnn_neurons: 6,
+      dnn_neurons: [8, 8],
+    };
+    const { log } = await run("pase", {
+      upstream: { config: pase },
+      objectives: {
+        mel: { loss: "worker", signal: "mel" },
+        mfcc: { loss: "worker", signal: "mfcc" },
+        crossings: { loss: "worker", signal: "pcm_zcr_sma", weight: 0.5 },
+      },
+      optimizer: { name: "adadelta", clip: 5 },
+      schedule: { name: "newbob", factor: 0.75 },
+      epochs: 3,
+    });
+    // Adadelta's first steps are short.
+    const losses = log.filter(({ event }) => event === "valid").map(({ loss }) => loss);
+    expect(losses).toHaveLength(3);
+    expect(losses).toEqual([...losses].sort((a, b) => b - a));
+    expect(losses[2]).toBeLessThan(losses[0] - 0.02);
+  }, 60_000);
+
+  it("stops where all frames get one cluster", async () => {
+    const guards = { collapse: { codes: 6, evaluations: 2 } };
+    await expect(run("collapse", { objectives: { units }, guards })).rejects.toThrow(
+      /objective units has used fewer than 6 codes .* in 2 evaluations in a row/,
+    );
+  }, 60_000);
 });

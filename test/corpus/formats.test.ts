@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
-import { readCtm, readRttm, readStm } from "../../src/corpus/formats/nist.ts";
+import { formatCtm, readCtm, readRttm, readStm } from "../../src/corpus/formats/nist.ts";
 import { readTable } from "../../src/corpus/formats/table.ts";
-import { readAlignment, readTextGrid } from "../../src/corpus/formats/text-grid.ts";
+import { formatTextGrid, readAlignment, readTextGrid } from "../../src/corpus/formats/text-grid.ts";
 import { foldTimitPhones, readTimitLabels } from "../../src/corpus/formats/timit.ts";
 import { lookUp, readLexicon } from "../../src/corpus/lexicon.ts";
 
@@ -133,6 +133,31 @@ item []:
     );
   });
 
+  test("what is written is read, with silence where nothing is", () => {
+    const label = fc.string({ unit: fc.constantFrom("a", "ʃ", '"', " ", "7", "<"), minLength: 1 });
+    const stretch = fc.record({ label, before: fc.constantFrom(0, 0.25), lasts: fc.constantFrom(0.5, 1) });
+    fc.assert(
+      fc.property(fc.array(stretch, { maxLength: 4 }), (stretches) => {
+        let at = 0;
+        const items = stretches.map(({ label, before, lasts }) => {
+          const start = at + before;
+          at = start + lasts;
+          return { label, start, end: at };
+        });
+        const [tier] = readTextGrid(
+          file(formatTextGrid([{ name: 'a "tier"', kind: "interval", items }], at + 0.5)),
+        );
+        expect(tier.name).toBe('a "tier"');
+        expect(tier.items.filter((item) => item.label !== "")).toEqual(items);
+        // The intervals of a tier cover it without gaps.
+        expect(tier.items.map(({ start }) => start)).toEqual(
+          [0, ...tier.items.map(({ end }) => end)].slice(0, -1),
+        );
+        expect(tier.items.at(-1)!.end).toBe(at + 0.5);
+      }),
+    );
+  });
+
   test("cut off anywhere, it is refused with a sentence", () => {
     for (let end = 0; end < short.length - 5; end += 7) {
       expect(() => readTextGrid(file(short.slice(0, end)))).toThrow(
@@ -140,6 +165,14 @@ item []:
       );
     }
   });
+});
+
+test("CTM that is written is read", () => {
+  const words = [
+    { recording: "r1", channel: "1", word: "ʃ", start: 0.125, end: 0.5, confidence: 0.25 },
+    { recording: "r1", channel: "1", word: "b", start: 0.5, end: 1 },
+  ];
+  expect(readCtm(file(formatCtm(words)))).toEqual(words);
 });
 
 test("CTM, STM and RTTM", () => {

@@ -1,7 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { beamSearch } from "../../src/decode/beam.ts";
-import { type CtcSpan, forcedAlign, frameSeconds, greedyDecode, logSoftmax } from "../../src/decode/ctc.ts";
+import {
+  type CtcSpan,
+  fillGaps,
+  forcedAlign,
+  frameSeconds,
+  greedyDecode,
+  logSoftmax,
+} from "../../src/decode/ctc.ts";
 import { type Case, paths, sequences, smallCase } from "./brute-force.ts";
 
 const tokensOf = (spans: { token: number }[]) => spans.map((span) => span.token);
@@ -83,6 +90,57 @@ describe("forced alignment", () => {
     expect(() => forcedAlign(logits, 3, 3, [0])).toThrow("contains the blank");
     expect(() => forcedAlign(logits, 3, 3, [7])).toThrow("target index 7 is outside the vocabulary of 3");
     expect(forcedAlign(logits, 3, 3, [])).toEqual([]);
+  });
+});
+
+describe("stretches of symbols", () => {
+  const span = (startFrame: number, endFrame: number): CtcSpan => ({
+    ...{ token: 1, symbol: "a", score: 1 },
+    ...{ startFrame, endFrame },
+  });
+  const bounds = (spans: CtcSpan[]) => spans.map(({ startFrame, endFrame }) => [startFrame, endFrame]);
+
+  test("neighbours share the blanks between them, within reach and outside silence", () => {
+    const spans = [span(3, 4), span(7, 8), span(20, 21)];
+    expect(bounds(fillGaps(spans, 24, 100))).toEqual([
+      [0, 5.5],
+      [5.5, 14],
+      [14, 24],
+    ]);
+    expect(bounds(fillGaps(spans, 24, 2))).toEqual([
+      [1, 5.5],
+      [5.5, 10],
+      [18, 23],
+    ]);
+    const silent = (frame: number) => frame < 2 || (frame >= 9 && frame < 19) || frame >= 22;
+    expect(bounds(fillGaps(spans, 24, 100, silent))).toEqual([
+      [2, 5.5],
+      [5.5, 9],
+      [19, 22],
+    ]);
+  });
+
+  test("never overlap, and hold their peaks", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(4), fc.integer({ min: 1, max: 3 })), { maxLength: 6 }),
+        fc.nat(5),
+        (gaps, reach) => {
+          let at = 0;
+          const spans = gaps.map(([gap, lasts]) => {
+            at += gap + lasts;
+            return span(at - lasts, at);
+          });
+          const filled = fillGaps(spans, at + 2, reach);
+          for (const [i, { startFrame, endFrame }] of filled.entries()) {
+            expect(startFrame).toBeLessThanOrEqual(spans[i].startFrame);
+            expect(endFrame).toBeGreaterThanOrEqual(spans[i].endFrame);
+            expect(startFrame).toBeGreaterThanOrEqual(filled[i - 1]?.endFrame ?? 0);
+            expect(endFrame).toBeLessThanOrEqual(at + 2);
+          }
+        },
+      ),
+    );
   });
 });
 

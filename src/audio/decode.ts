@@ -1,5 +1,5 @@
 import { skipId3 } from "./container.ts";
-import { decodeFlac, isFlac, probeFlac } from "./flac.ts";
+import { decodeFlac, decodeIndexed, indexFlac, isFlac, probeFlac } from "./flac.ts";
 import { decodeMp3, isMp3, walkMp3 } from "./mp3.ts";
 import { decodeOgg, isOgg, walkOgg } from "./ogg.ts";
 import {
@@ -63,6 +63,42 @@ export async function decodeSource(source: ByteSource, options: DecodeOptions = 
   }
   checkFinite(audio.samples, name);
   return audio;
+}
+
+/** A recording of which any stretch can be had, mixed to one channel. */
+export interface Stretches {
+  /** Hz */
+  readonly sampleRate: number;
+  readonly samples: number;
+  /** Samples [start, end), within the recording. */
+  read(start: number, end: number): Promise<Float32Array>;
+}
+
+/**
+ * Opens a recording for reading stretch by stretch. WAV, SPHERE and FLAC give each stretch by itself; MP3 and Ogg are decoded
+ * whole at once and kept as one channel.
+ */
+export async function openStretches(source: ByteSource, name: string): Promise<Stretches> {
+  const format = sniff(source, name);
+  const finite = (samples: Float32Array) => {
+    checkFinite(samples, name);
+    return samples;
+  };
+  if (format === "wav" || format === "sphere") {
+    const layout = format === "wav" ? parseWav(source, name) : parseSphere(source, name);
+    const { sampleRate, samples } = layout;
+    const read = async (start: number, end: number) => finite(readPcm(source, layout, "mix", [start, end]));
+    return { sampleRate, samples, read };
+  }
+  if (format === "flac") {
+    const index = indexFlac(source, name);
+    const { sampleRate, samples } = index;
+    const read = async (start: number, end: number) =>
+      finite(mix(await decodeIndexed(source, index, name, start, end)));
+    return { sampleRate, samples, read };
+  }
+  const { samples: all, sampleRate } = await decodeSource(source, { name });
+  return { sampleRate, samples: all.length, read: async (start, end) => all.slice(start, end) };
 }
 
 const decoders = { flac: decodeFlac, mp3: decodeMp3, ogg: decodeOgg };

@@ -6,9 +6,11 @@ import {
   type ByteSource,
   type DecodeOptions,
   decodeSource,
+  openStretches,
   probeSource,
+  type Stretches,
 } from "./decode.ts";
-import { resample } from "./resample.ts";
+import { resample, resampledStretches } from "./resample.ts";
 
 export interface ReadOptions extends Omit<DecodeOptions, "name"> {
   /** Hz to resample to; the recording's own rate where absent. */
@@ -31,7 +33,33 @@ export function probeFile(path: string): Promise<AudioInfo> {
   return withFile(path, async (source) => probeSource(source, path));
 }
 
+/** A recording to read stretch by stretch, at the rate asked for. Close it when done. */
+export interface OpenRecording extends Stretches {
+  close(): void;
+}
+
+/** Opens a recording of any length: of WAV, SPHERE and FLAC files, only what is asked for is decoded. */
+export async function openRecording(path: string, sampleRate: number): Promise<OpenRecording> {
+  const [file, size] = openPath(path);
+  try {
+    const stretches = resampledStretches(await openStretches(fileSource(file, size), path), sampleRate);
+    return { ...stretches, close: () => closeSync(file) };
+  } catch (error) {
+    closeSync(file);
+    throw error;
+  }
+}
+
 async function withFile<T>(path: string, use: (source: ByteSource) => Promise<T>): Promise<T> {
+  const [file, size] = openPath(path);
+  try {
+    return await use(fileSource(file, size));
+  } finally {
+    closeSync(file);
+  }
+}
+
+function openPath(path: string): [descriptor: number, size: number] {
   let file: number;
   try {
     file = openSync(path, "r");
@@ -40,13 +68,10 @@ async function withFile<T>(path: string, use: (source: ByteSource) => Promise<T>
       `${path}: ${reasons[(error as NodeJS.ErrnoException).code ?? ""] ?? (error as Error).message}`,
     );
   }
-  try {
-    const stat = fstatSync(file);
-    if (!stat.isFile()) throw new UserError(`${path}: this is not a file`);
-    return await use(fileSource(file, stat.size));
-  } finally {
-    closeSync(file);
-  }
+  const stat = fstatSync(file);
+  if (stat.isFile()) return [file, stat.size];
+  closeSync(file);
+  throw new UserError(`${path}: this is not a file`);
 }
 
 const reasons: Record<string, string> = {

@@ -70,22 +70,51 @@ interface Frame {
 
 /** Decodes the frames that hold the segment, or all. */
 export async function decodeFlac(source: ByteSource, name: string, segment: Segment): Promise<Decoded> {
+  const index = indexFlac(source, name);
+  const { samples, sampleRate } = index;
+  const [start, end] = segmentSamples(samples, sampleRate, segment, name);
+  return { channelData: await decodeIndexed(source, index, name, start, end), sampleRate };
+}
+
+/** Where the frames of a FLAC file stand: with it, any stretch can be decoded by itself. */
+export interface FlacIndex extends FlacInfo {
+  frames: readonly { start: number; samples: number; at: number; bytes: number }[];
+}
+
+/** Finds the frames of a whole file, which is read for it and then let go. */
+export function indexFlac(source: ByteSource, name: string): FlacIndex {
   const info = parseFlac(source, name);
-  const frames = splitFrames(source.read(info.offset, source.size), info, name);
+  const bytes = source.read(info.offset, source.size);
+  const frames = splitFrames(bytes, info, name).map(({ start, samples, bytes: own }) => ({
+    start,
+    samples,
+    at: info.offset + own.byteOffset - bytes.byteOffset,
+    bytes: own.length,
+  }));
   const last = frames.at(-1);
   const samples = last ? last.start + last.samples : 0;
   if (samples < info.samples) refuseShort(name, info.samples / info.sampleRate, samples / info.sampleRate);
   if (samples === 0) refuse(name, "the FLAC file holds no audio");
-  const [start, end] = segmentSamples(samples, info.sampleRate, segment, name);
+  return { ...info, samples, frames };
+}
+
+/** Samples [start, end) of every channel. */
+export async function decodeIndexed(
+  source: ByteSource,
+  { frames, channels, bits }: FlacIndex,
+  name: string,
+  start: number,
+  end: number,
+): Promise<Float32Array[]> {
   const needed = frames.filter((frame) => frame.start < end && frame.start + frame.samples > start);
-  const result = await decodeFrames(needed, name);
-  const first = start - needed[0].start;
-  if (result.samplesDecoded < first + end - start || result.channelData.length !== info.channels)
-    refuse(name, "the FLAC frames do not hold what their headers say; the file is damaged");
-  const channelData = result.channelData.map((all) =>
-    rescale(all.subarray(first, first + end - start), info.bits),
+  const result = await decodeFrames(
+    needed.map((frame) => ({ ...frame, bytes: source.read(frame.at, frame.at + frame.bytes) })),
+    name,
   );
-  return { channelData, sampleRate: info.sampleRate };
+  const first = start - needed[0].start;
+  if (result.samplesDecoded < first + end - start || result.channelData.length !== channels)
+    refuse(name, "the FLAC frames do not hold what their headers say; the file is damaged");
+  return result.channelData.map((all) => rescale(all.subarray(first, first + end - start), bits));
 }
 
 /**

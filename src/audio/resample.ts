@@ -72,6 +72,30 @@ export function resample(
   return out;
 }
 
+/**
+ * The same, stretch by stretch: what a recording of `samples` samples becomes, of which `read` gives any part. Stretches are
+ * those of the whole.
+ */
+export function resampledStretches(
+  from: { sampleRate: number; samples: number; read(start: number, end: number): Promise<Float32Array> },
+  toRate: number,
+): typeof from {
+  if (from.sampleRate === toRate) return from;
+  const { up, down, taps } = design(from.sampleRate, toRate, {});
+  // Outside the recording there is silence, so a stretch needs what its filters reach on either side, in whole periods.
+  const margin = Math.ceil(taps / down) + 1;
+  return {
+    sampleRate: toRate,
+    samples: Math.ceil((from.samples * up) / down),
+    async read(start, end) {
+      const period = Math.max(0, Math.floor(start / up) - margin);
+      const last = Math.min(from.samples, (Math.ceil(end / up) + margin) * down);
+      const part = await from.read(period * down, last);
+      return resample(part, from.sampleRate, toRate).slice(start - period * up, end - period * up);
+    },
+  };
+}
+
 /** target[i] = samples[i + offset], zero outside the recording. */
 function fill(target: Float32Array, samples: Float32Array, offset: number): void {
   const from = Math.max(0, offset);

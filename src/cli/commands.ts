@@ -45,6 +45,16 @@ export const commands: CommandEntry[] = [
     load: () => import("./severity.ts"),
   },
   {
+    name: "transcribe",
+    summary: "write down what is said in recordings of any length, with times",
+    load: () => import("./transcribe.ts"),
+  },
+  {
+    name: "extract",
+    summary: "hidden states of any model, as NumPy or safetensors arrays",
+    load: () => import("./extract.ts"),
+  },
+  {
     name: "export",
     summary: "write a model as ONNX for other runtimes, quantised if asked",
     load: () => import("./export.ts"),

@@ -2,7 +2,7 @@
  * CTC prefix beam search (Hannun et al. 2014): the probability of a label sequence is summed over all its alignments, and a
  * scorer (an n-gram model, a lexicon) may add to it label by label. With no scorer and a beam wide enough the result is exact.
  */
-import { logSoftmax } from "./ctc.ts";
+import { type CtcSpan, logSoftmax } from "./ctc.ts";
 
 /** One way to go on from a scorer's state by a token: the new state, its (weighted) log score, the word it completes. */
 export interface Expansion<S> {
@@ -34,6 +34,12 @@ export interface BeamOptions<S> {
   scorer?: Scorer<S>;
 }
 
+/** A symbol of a hypothesis, where its likeliest alignment puts it. */
+export interface HeardSpan extends CtcSpan {
+  /** Number of the word that it completes, where the scorer names words. */
+  word?: number;
+}
+
 export interface Hypothesis {
   tokens: number[];
   /** Word numbers that the scorer named, in order. */
@@ -42,7 +48,26 @@ export interface Hypothesis {
   score: number;
   /** Log probability of the tokens, summed over the alignments that survived pruning. */
   acoustic: number;
+  /** One for each token. */
+  spans: HeardSpan[];
 }
+
+/** The likeliest single alignment of a prefix so far: its log probability, and where it puts the last token. */
+interface Path {
+  readonly logProb: number;
+  readonly link: Link | undefined;
+}
+
+/** Frames [start, end) of a token, the sum of its log posterior over them, and the same of the token before. */
+interface Link {
+  readonly start: number;
+  readonly end: number;
+  readonly sum: number;
+  prev: Link | undefined;
+}
+
+const impossible: Path = { logProb: -Infinity, link: undefined };
+const likelier = (a: Path, b: Path): Path => (b.logProb > a.logProb ? b : a);
 
 interface Prefix<S> {
   parent: Prefix<S> | undefined;
@@ -56,6 +81,8 @@ interface Prefix<S> {
   /** Log mass of alignments that end in a blank, and in the last token. */
   blankEnd: number;
   tokenEnd: number;
+  blankPath: Path;
+  tokenPath: Path;
   /** Last frame in whose beam the prefix was. */
   frame: number;
 }
@@ -65,6 +92,8 @@ interface Candidate<S> {
   score: number;
   blankEnd: number;
   tokenEnd: number;
+  blankPath: Path;
+  tokenPath: Path;
   prefix?: Prefix<S>;
   parent?: Prefix<S>;
   token: number;
@@ -81,39 +110,73 @@ export function beamSearch<S = undefined>(
   vocabulary: number,
   options: BeamOptions<S> = {},
 ): Hypothesis[] {
-  const { blank = 0, width = 50, best = 1, tokenThreshold = Infinity, scorer } = options;
-  const logProbs = logSoftmax(logits, frames, vocabulary);
-  const free: readonly Expansion<S>[] = [{ state: undefined as S, score: 0 }];
-  const root: Prefix<S> = {
-    parent: undefined,
-    token: -1,
-    word: undefined,
-    state: scorer ? scorer.start : (undefined as S),
-    bonus: 0,
-    children: new Map(),
-    expansions: [],
-    blankEnd: 0,
-    tokenEnd: -Infinity,
-    frame: -1,
-  };
-  let beam = [root];
+  const search = new BeamSearch(vocabulary, options);
+  search.push(logits, frames);
+  return search.finish();
+}
 
-  for (let t = 0; t < frames; t++) {
-    const p = logProbs.subarray(t * vocabulary, (t + 1) * vocabulary);
+/**
+ * The same for logits that come piece by piece, without end: whatever the pieces, the result is that of all frames at once.
+ * `take` hands out what no hypothesis disputes any more, and forgets it.
+ */
+export class BeamSearch<S = undefined> {
+  private readonly vocabulary: number;
+  private readonly options: BeamOptions<S>;
+  private readonly free: readonly Expansion<S>[] = [{ state: undefined as S, score: 0 }];
+  private root: Prefix<S>;
+  private beam: Prefix<S>[];
+  private frame = 0;
+
+  constructor(vocabulary: number, options: BeamOptions<S> = {}) {
+    this.vocabulary = vocabulary;
+    this.options = options;
+    const { scorer } = options;
+    this.root = {
+      parent: undefined,
+      token: -1,
+      word: undefined,
+      state: scorer ? scorer.start : (undefined as S),
+      bonus: 0,
+      children: new Map(),
+      expansions: [],
+      blankEnd: 0,
+      tokenEnd: -Infinity,
+      blankPath: { logProb: 0, link: undefined },
+      tokenPath: impossible,
+      frame: -1,
+    };
+    this.beam = [this.root];
+  }
+
+  /** Hears further frames. */
+  push(logits: ArrayLike<number>, frames: number): void {
+    const logProbs = logSoftmax(logits, frames, this.vocabulary);
+    for (let t = 0; t < frames; t++)
+      this.step(logProbs.subarray(t * this.vocabulary, (t + 1) * this.vocabulary));
+  }
+
+  private step(p: Float64Array): void {
+    const { vocabulary, beam } = this;
+    const { blank = 0, width = 50, tokenThreshold = Infinity, scorer } = this.options;
+    const t = this.frame++;
     const candidates = new Best<Candidate<S>>(width);
     const open: number[] = [];
     for (let v = 0; v < vocabulary; v++) if (v !== blank && p[v] >= -tokenThreshold) open.push(v);
 
     // A prefix stays by a blank or by repeating its last token, or is reached again from its parent.
     for (const prefix of beam) {
+      const { token, parent } = prefix;
       const blankEnd = addLogs(prefix.blankEnd, prefix.tokenEnd) + p[blank];
-      let tokenEnd = prefix.token < 0 ? -Infinity : prefix.tokenEnd + p[prefix.token];
-      const { parent } = prefix;
-      if (parent && parent.frame === t - 1 && p[prefix.token] >= -tokenThreshold)
-        tokenEnd = addLogs(tokenEnd, mayExtend(parent, prefix.token) + p[prefix.token]);
+      let tokenEnd = token < 0 ? -Infinity : prefix.tokenEnd + p[token];
+      const reached = parent && parent.frame === t - 1 && p[token] >= -tokenThreshold ? parent : undefined;
+      if (reached) tokenEnd = addLogs(tokenEnd, mayExtend(reached, token) + p[token]);
       const score = addLogs(blankEnd, tokenEnd) + prefix.bonus;
-      if (candidates.admits(score))
-        candidates.add({ score, blankEnd, tokenEnd, prefix, token: prefix.token });
+      if (!candidates.admits(score)) continue;
+      const rest = likelier(prefix.blankPath, prefix.tokenPath);
+      const blankPath = { logProb: rest.logProb + p[blank], link: rest.link };
+      let tokenPath = token < 0 ? impossible : longer(prefix.tokenPath, p[token]);
+      if (reached) tokenPath = likelier(tokenPath, begun(pathBefore(reached, token), p[token], t));
+      candidates.add({ score, blankEnd, tokenEnd, blankPath, tokenPath, prefix, token });
     }
 
     for (const parent of beam) {
@@ -121,27 +184,161 @@ export function beamSearch<S = undefined>(
       for (const token of open) {
         const tokenEnd = mayExtend(parent, token) + p[token];
         if (!candidates.admits(tokenEnd + parent.bonus + most)) continue;
-        const expansions = scorer ? (parent.expansions[token] ??= scorer.expand(parent.state, token)) : free;
+        const expansions = scorer
+          ? (parent.expansions[token] ??= scorer.expand(parent.state, token))
+          : this.free;
         for (const expansion of expansions) {
           const score = tokenEnd + parent.bonus + expansion.score;
           if (!candidates.admits(score)) continue;
           const prefix = parent.children.get(childKey(token, expansion.word, vocabulary));
           if (prefix && prefix.frame === t - 1) continue;
-          candidates.add({ score, blankEnd: -Infinity, tokenEnd, prefix, parent, token, expansion });
+          candidates.add({
+            score,
+            blankEnd: -Infinity,
+            tokenEnd,
+            blankPath: impossible,
+            tokenPath: begun(pathBefore(parent, token), p[token], t),
+            prefix,
+            parent,
+            token,
+            expansion,
+          });
         }
       }
     }
 
-    beam = candidates.take().map((candidate) => {
+    this.beam = candidates.take().map((candidate) => {
       const prefix = candidate.prefix ?? grow(candidate, vocabulary);
       prefix.blankEnd = candidate.blankEnd;
       prefix.tokenEnd = candidate.tokenEnd;
+      prefix.blankPath = candidate.blankPath;
+      prefix.tokenPath = candidate.tokenPath;
       prefix.frame = t;
       return prefix;
     });
   }
-  return ranking(beam, scorer, best);
+
+  /**
+   * The symbols since the last call that all hypotheses share, in the same places; they are let go.
+   */
+  take(): HeardSpan[] {
+    const anchor = this.settled();
+    if (anchor === this.root) return [];
+    const path = prefixesTo(anchor, this.root);
+    const [first] = this.beam;
+    const spans = spansOf(prefixesTo(first, this.root), first).slice(0, path.length);
+    // Only what leads from the anchor to the beam stays; what hangs on other branches can never come back.
+    const kept = new Set<Prefix<S>>([anchor]);
+    for (const prefix of this.beam) {
+      const tail = prefixesTo(prefix, anchor);
+      for (const each of tail) kept.add(each);
+      for (const { link } of [prefix.blankPath, prefix.tokenPath]) {
+        const last = back(link, tail.length - 1);
+        if (last) last.prev = undefined;
+      }
+    }
+    for (const prefix of kept)
+      for (const [key, child] of prefix.children) if (!kept.has(child)) prefix.children.delete(key);
+    anchor.parent = undefined;
+    this.root = anchor;
+    return spans;
+  }
+
+  /** The deepest prefix that all of the beam goes through, in the same frames, and that can grow no more itself. */
+  private settled(): Prefix<S> {
+    const { beam, root } = this;
+    const chains = beam.map((prefix) => prefixesTo(prefix, root));
+    let depth = Math.min(...chains.map((chain) => chain.length)) - 1;
+    while (depth > 0 && !chains.every((chain) => chain[depth - 1] === chains[0][depth - 1])) depth--;
+    const links = beam.flatMap(({ blankPath, tokenPath }, i) =>
+      [blankPath, tokenPath].flatMap(({ link }) =>
+        link === undefined ? [] : [back(link, chains[i].length - depth)],
+      ),
+    );
+    for (; depth > 0 && links.some((link) => link !== links[0]); depth--)
+      for (const [i, link] of links.entries()) links[i] = link?.prev;
+    return depth > 0 ? chains[0][depth - 1] : root;
+  }
+
+  /** The best hypotheses of what is left, best first: of everything where nothing was taken. */
+  finish(): Hypothesis[] {
+    const { scorer, best = 1 } = this.options;
+    const ended = this.beam.map((prefix) => ({
+      prefix,
+      end: scorer ? scorer.finish(prefix.state) : { score: 0 },
+    }));
+    const complete = ended.filter(({ end }) => end !== undefined);
+    return (complete.length > 0 ? complete : ended)
+      .map(({ prefix, end }) => this.hypothesis(prefix, end))
+      .sort((a, b) => b.score - a.score)
+      .slice(0, best);
+  }
+
+  private hypothesis(prefix: Prefix<S>, end: { score: number; word?: number } | undefined): Hypothesis {
+    const acoustic = total(prefix);
+    const path = prefixesTo(prefix, this.root);
+    const spans = spansOf(path, prefix);
+    const words = path.flatMap(({ word }) => (word === undefined ? [] : [word]));
+    const last = spans.at(-1);
+    if (end?.word !== undefined) {
+      words.push(end.word);
+      if (last !== undefined) last.word = end.word;
+    }
+    const score = acoustic + prefix.bonus + (end?.score ?? 0);
+    return { tokens: path.map(({ token }) => token), words, score, acoustic, spans };
+  }
 }
+
+/** Log mass of all alignments of a prefix. */
+const total = <S>({ blankEnd, tokenEnd }: Prefix<S>): number => addLogs(blankEnd, tokenEnd);
+
+/** The prefixes from below `root` down to `prefix`. */
+function prefixesTo<S>(prefix: Prefix<S>, root: Prefix<S>): Prefix<S>[] {
+  const out: Prefix<S>[] = [];
+  for (let at: Prefix<S> | undefined = prefix; at && at !== root && at.parent; at = at.parent) out.push(at);
+  return out.reverse();
+}
+
+/** The places of a hypothesis's symbols, by its likeliest alignment. */
+function spansOf<S>(path: readonly Prefix<S>[], { blankPath, tokenPath }: Prefix<S>): HeardSpan[] {
+  const links: Link[] = [];
+  for (let link = likelier(blankPath, tokenPath).link; link; link = link.prev) links.push(link);
+  links.reverse();
+  return path.map(({ token, word }, i) => {
+    const { start, end, sum } = links[i];
+    const span: HeardSpan = {
+      token,
+      symbol: String(token),
+      startFrame: start,
+      endFrame: end,
+      score: Math.exp(sum / (end - start)),
+    };
+    return word === undefined ? span : { ...span, word };
+  });
+}
+
+/** The link `count` tokens before. */
+function back(link: Link | undefined, count: number): Link | undefined {
+  let at = link;
+  for (let i = 0; i < count && at; i++) at = at.prev;
+  return at;
+}
+
+/** The alignment whose last token lasts one frame more. */
+const longer = ({ logProb, link }: Path, p: number): Path =>
+  link === undefined
+    ? impossible
+    : { logProb: logProb + p, link: { ...link, end: link.end + 1, sum: link.sum + p } };
+
+/** The alignment that goes on with a new token at frame t. */
+const begun = ({ logProb, link }: Path, p: number, t: number): Path => ({
+  logProb: logProb + p,
+  link: { start: t, end: t + 1, sum: p, prev: link },
+});
+
+/** The alignment that `token` may follow: after its own like only through a blank. */
+const pathBefore = <S>({ token: last, blankPath, tokenPath }: Prefix<S>, token: number): Path =>
+  token === last ? blankPath : likelier(blankPath, tokenPath);
 
 /** Log mass from which `token` may extend a prefix: after its own last token only through a blank. */
 function mayExtend<S>(prefix: Prefix<S>, token: number): number {
@@ -164,35 +361,12 @@ function grow<S>({ parent, token, expansion }: Candidate<S>, vocabulary: number)
     expansions: [],
     blankEnd: -Infinity,
     tokenEnd: -Infinity,
+    blankPath: impossible,
+    tokenPath: impossible,
     frame: -1,
   };
   parent!.children.set(childKey(token, word, vocabulary), prefix);
   return prefix;
-}
-
-function ranking<S>(beam: Prefix<S>[], scorer: Scorer<S> | undefined, best: number): Hypothesis[] {
-  const ended = beam.map((prefix) => ({ prefix, end: scorer ? scorer.finish(prefix.state) : { score: 0 } }));
-  const complete = ended.filter(({ end }) => end !== undefined);
-  return (complete.length > 0 ? complete : ended)
-    .map(({ prefix, end }) => {
-      const acoustic = addLogs(prefix.blankEnd, prefix.tokenEnd);
-      const hypothesis: Hypothesis = {
-        tokens: [],
-        words: [],
-        score: acoustic + prefix.bonus + (end?.score ?? 0),
-        acoustic,
-      };
-      if (end?.word !== undefined) hypothesis.words.push(end.word);
-      for (let at = prefix; at.parent; at = at.parent) {
-        hypothesis.tokens.push(at.token);
-        if (at.word !== undefined) hypothesis.words.push(at.word);
-      }
-      hypothesis.tokens.reverse();
-      hypothesis.words.reverse();
-      return hypothesis;
-    })
-    .sort((a, b) => b.score - a.score)
-    .slice(0, best);
 }
 
 /** log(exp(a) + exp(b)) */

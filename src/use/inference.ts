@@ -23,7 +23,7 @@ export interface InferenceOptions {
   readonly threads?: number;
   /** The heads to compute, by objective; default all. */
   readonly heads?: readonly string[];
-  /** Hidden states to return besides; default none. */
+  /** Hidden states to return besides; default none, or the last where no head is computed. */
   readonly layers?: Layers;
   /** Told where something is not as asked for but work goes on (a cached copy for want of network). */
   readonly log?: (line: string) => void;
@@ -47,14 +47,14 @@ export class Inference {
   readonly model: OpenedModel;
   /** The heads that are computed. */
   readonly objectives: readonly TaskObjective[];
-  /** The numbers of the hidden states that `hear` returns; empty for "mean" and "last". */
-  readonly layers: readonly number[];
+  /** How many hidden states `hear` returns as layers: of all of them; 0 where it returns one or none. */
+  readonly layers: number;
   private readonly program: Program;
 
   private constructor(
     model: OpenedModel,
     objectives: readonly TaskObjective[],
-    layers: readonly number[],
+    layers: number,
     program: Program,
   ) {
     this.model = model;
@@ -76,11 +76,12 @@ export class Inference {
       ({ name, spec }) => (options.heads?.includes(name) ?? true) && !lossOf(spec).asTrained,
     );
     const { table, outputs, inputs, hidden, last } = traceEvaluation(task, objectives, false);
-    const chosen = layersOf(model, { hidden, last }, options.layers);
-    for (const [i, state] of chosen.states.entries()) outputs[`hidden.${i}`] = state;
+    const layers = options.layers ?? (objectives.length === 0 ? "last" : undefined);
+    const states = statesOf(model, { hidden, last }, layers);
+    for (const [i, state] of states.entries()) outputs[`hidden.${i}`] = state;
     const threads = options.threads ?? (recipe?.threads || availableParallelism());
     const program = await compile(evaluationGraph(table, outputs, inputs), { threads });
-    return new Inference(model, objectives, chosen.numbers, program);
+    return new Inference(model, objectives, options.layers === "all" ? states.length : 0, program);
   }
 
   /** Hz of the samples that `hear` takes. */
@@ -140,21 +141,24 @@ export class Inference {
   }
 }
 
-function layersOf(
+function statesOf(
   { path }: OpenedModel,
   { hidden, last }: { hidden: readonly Tensor[]; last: Tensor },
   layers: Layers | undefined,
-): { states: readonly Tensor[]; numbers: readonly number[] } {
-  if (layers === undefined) return { states: [], numbers: [] };
-  if (layers === "all") return { states: hidden, numbers: hidden.map((_, i) => i) };
-  if (layers === "last") return { states: [last], numbers: [] };
-  if (layers === "mean") {
-    const sum = hidden.reduce((a, b) => ops.add(a, b));
-    return { states: [ops.mul(sum, 1 / hidden.length)], numbers: [] };
-  }
+): readonly Tensor[] {
+  if (layers === undefined) return [];
+  if (layers === "all") return hidden;
+  if (layers === "last") return [last];
+  if (layers === "mean")
+    return [
+      ops.mul(
+        hidden.reduce((a, b) => ops.add(a, b)),
+        1 / hidden.length,
+      ),
+    ];
   if (!(layers in hidden))
     throw new UserError(
       `${path}: has the hidden states 0 to ${hidden.length - 1} (0 is what the transformer is given), not ${layers}`,
     );
-  return { states: [hidden[layers]], numbers: [layers] };
+  return [hidden[layers]];
 }

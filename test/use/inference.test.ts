@@ -104,7 +104,7 @@ describe("opening a model", () => {
 
   it("averages hidden states, or gives one", async () => {
     const all = await listen(both, { layers: "all", heads: [] });
-    expect(all.inference.layers).toEqual([0, 1, 2]);
+    expect(all.inference.layers).toBe(3);
     expect(all.scores).toEqual({});
     const mean = (await listen(both, { layers: "mean" })).hidden[0].data as Float32Array;
     const states = all.hidden.map(({ data }) => data as Float32Array);

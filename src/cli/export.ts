@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 
 import { RunError } from "../errors.ts";
 import { OPSET, OPSETS } from "../tensor/onnx/write.ts";
+import { locateModel } from "../train/locate.ts";
 import { openModel } from "../train/open-model.ts";
 import { checkExport, exportOnnx } from "../use/onnx/export.ts";
 import { newCommand, printResult, whole } from "./command.ts";
@@ -49,7 +50,8 @@ export function command(): Command {
 
 async function run(path: string, options: Options): Promise<void> {
   const out = options.out ?? `${path.replace(/[/\\]+$/, "")}-onnx`;
-  const model = openModel(path);
+  const located = await locateModel(path, (line) => process.stderr.write(`${line}\n`));
+  const model = openModel(located.path);
   for (const note of model.notes) process.stderr.write(`${path}: ${note}\n`);
   const fixed = options.fixedLength === true ? FIXED_SECONDS : options.fixedLength;
   const file = await exportOnnx(out, model, {

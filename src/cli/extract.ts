@@ -27,7 +27,7 @@ export function command(): Command {
     ],
   )
     .argument("<file...>", "recordings")
-    .requiredOption("--model <model>", "a run, a model's folder, a checkpoint, or log-mel")
+    .requiredOption("--model <model>", "a run, a model's folder, a checkpoint, a name of the hub, or log-mel")
     .option(
       "--layers <which>",
       "all, mean of all, one by its number (0 is the transformer's input), or last as heads read it",
@@ -52,7 +52,8 @@ async function run(files: string[], options: Options): Promise<void> {
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
     throw new UserError(`there are two recordings named "${twice}"; extract them one by one`);
-  const inference = await Inference.open(model, { threads, heads: [], layers: options.layers });
+  const log = (line: string) => process.stderr.write(`${line}\n`);
+  const inference = await Inference.open(model, { threads, heads: [], layers: options.layers, log });
   try {
     for (const note of inference.model.notes) process.stderr.write(`${model}: ${note}\n`);
     const recordings = await extractTo(out, files, inference, {

@@ -37,7 +37,10 @@ export function command(): Command {
     ],
   )
     .argument("<file...>", "recordings")
-    .requiredOption("--model <model>", "a run, a model's folder or a checkpoint, with a CTC head")
+    .requiredOption(
+      "--model <model>",
+      "a run, a model's folder, a checkpoint or a name of the hub, with a CTC head",
+    )
     .option("--head <objective>", "the CTC head, where a run has several")
     .option("--lm <arpa>", "an n-gram model over words or over the head's own symbols")
     .option("--lexicon <file>", "spellings in the head's symbols, `word symbol symbol ...` a line")
@@ -74,6 +77,7 @@ async function run(files: string[], options: Options): Promise<void> {
     threads,
     head,
     beam,
+    log: (line) => process.stderr.write(`${line}\n`),
     languageModel: ngrams && ((v) => fitLanguageModel(ngrams, lm!, v, { weight, wordScore, lexicon })),
   });
   for (const note of transcriber.notes) process.stderr.write(`${note}\n`);

@@ -3,6 +3,7 @@ import { type Vocabulary, wordDelimiter } from "../corpus/vocab.ts";
 import { BeamSearch, type HeardSpan } from "../decode/beam.ts";
 import { BeamStream, type CtcStream, GreedyStream } from "../decode/stream.ts";
 import { quote, UserError } from "../errors.ts";
+import { locateModel } from "../train/locate.ts";
 import { openModel } from "../train/open-model.ts";
 import { Inference } from "./inference.ts";
 import type { LanguageModel } from "./language-model.ts";
@@ -28,6 +29,7 @@ export interface Transcript {
 
 export interface TranscriberOptions {
   readonly threads?: number;
+  readonly log?: (line: string) => void;
   /** The CTC head, by objective, where the model has several. */
   readonly head?: string;
   /** Prefixes that survive a frame; without it and a language model, the best path is taken. */
@@ -62,7 +64,8 @@ export class Transcriber {
   }
 
   /** @throws UserError where the model has no CTC head whose symbols are known, or several to choose from */
-  static async open(path: string, options: TranscriberOptions = {}): Promise<Transcriber> {
+  static async open(name: string, options: TranscriberOptions = {}): Promise<Transcriber> {
+    const { path } = await locateModel(name, options.log ?? (() => {}));
     const model = openModel(path);
     const heads = model.task.objectives.flatMap(({ name, target }) =>
       target.kind === "sequence" ? [{ name, vocabulary: target.vocabulary }] : [],

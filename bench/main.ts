@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { alternate, type Case, type Row } from "./alternate.ts";
 import { benchAudio } from "./audio.ts";
 import { benchFeatures } from "./features.ts";
+import { benchLong } from "./long.ts";
 import { benchPrefetch } from "./prefetch.ts";
 import { benchProbe } from "./probe.ts";
 import { benchSelect } from "./select.ts";
@@ -14,6 +15,7 @@ const USAGE = `npm run bench -- NAME [options]
   features     eGeMAPS over real files
   select       weights of pretext tasks at the paper's size, over generated audio
   probe        probes of the miniature suite from cached hidden states, and computing them whenever they are heard
+  long         peak memory of transcribing ten minutes and an hour
   prefetch     how long training steps on real recordings wait for their audio (--rounds: steps)
 
   --peer PYTHON     a Python with torch and transformers: the same step there, in alternating rounds
@@ -109,6 +111,7 @@ else if (name === "select") await benchSelect(values.json);
 else if (name === "probe")
   await benchProbe(values.json, { only: values.only, threads, share: Number(values.share) });
 else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
+else if (name === "long") await benchLong(values.json, threads);
 else if (name === "prefetch") await benchPrefetch(values.json, { threads, steps: rounds, only: values.only });
 else {
   console.error(

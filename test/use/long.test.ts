@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -177,6 +177,21 @@ describe("transcribing", () => {
     expect(words[0].start).toBeGreaterThanOrEqual(0);
     expect(words[0].end).toBeLessThanOrEqual(seconds);
     await transcriber.dispose();
+  });
+
+  it("takes a folder in Hugging Face's form as the run that it is from", async () => {
+    const folder = mkdtempSync(join(scratch, "hf-"));
+    const files = ["config.json", "model.safetensors", "vocab.json", "tokenizer_config.json"];
+    for (const name of [...files, "preprocessor_config.json"])
+      copyFileSync(join(attentive, name), join(folder, name));
+    const texts = [];
+    for (const model of [attentive, folder]) {
+      const transcriber = await Transcriber.open(model, { threads: 1 });
+      texts.push((await transcriber.transcribe(long)).text);
+      await transcriber.dispose();
+    }
+    expect(texts[0].length).toBeGreaterThan(60);
+    expect(texts[1]).toBe(texts[0]);
   });
 
   it("fits models over words and over symbols, and refuses others", () => {

@@ -82,9 +82,7 @@ export function encode(
     out = residual(out, q.at("self_attn_layer_norm"), config, training, (normed) =>
       attend(normed, normed, hide, config, q.at("self_attn"), training),
     );
-    out = residual(out, q.at("final_layer_norm"), config, training, (normed) =>
-      feed(normed, config, q, training),
-    );
+    out = residual(out, q.at("final_layer_norm"), config, training, (normed) => feed(normed, config, q));
   }
   return layerNorm(out, p.at("layer_norm"), EPSILON);
 }
@@ -147,9 +145,7 @@ export function decode(
     h = residual(h, q.at("encoder_attn_layer_norm"), config, training, (normed) =>
       attend(normed, encoded, hide, config, q.at("encoder_attn"), training),
     );
-    h = residual(h, q.at("final_layer_norm"), config, training, (normed) =>
-      feed(normed, config, q, training),
-    );
+    h = residual(h, q.at("final_layer_norm"), config, training, (normed) => feed(normed, config, q));
   }
   const out = layerNorm(h, p.at("layer_norm"), EPSILON);
   const weight = p.at("output_projection").get("weight", [symbols, dim], normalInit(dim ** -0.5));
@@ -173,7 +169,7 @@ function residual(
   return ops.add(x, dropout(layer(layerNorm(x, norm, EPSILON)), config.dropout, training));
 }
 
-function feed(x: Tensor, { inner, dim }: TranslatorConfig, p: Params, _training?: Training): Tensor {
+function feed(x: Tensor, { inner, dim }: TranslatorConfig, p: Params): Tensor {
   const wide = ops.relu(linear(x, p.at("fc1"), inner, xavier(dim, inner)));
   return linear(wide, p.at("fc2"), dim, xavier(inner, dim));
 }

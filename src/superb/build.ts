@@ -1,5 +1,4 @@
 import type { Utterance } from "../corpus/manifest.ts";
-import { phoneSymbols } from "../corpus/manifest.ts";
 import {
   buildVocabulary,
   LabelVocabulary,
@@ -136,6 +135,3 @@ function textOf(utterance: Utterance, options: Required<VocabularyOptions>): str
   if (options.unit !== "characters") return symbols.join(" ");
   return symbols.join("").split("|").join(" ");
 }
-
-/** Whether an utterance says its phones. */
-export const hasPhones = (utterance: Utterance): boolean => (phoneSymbols(utterance)?.length ?? 0) > 0;

@@ -3,6 +3,7 @@ import { alternate, type Case, type Row } from "./alternate.ts";
 import { benchAudio } from "./audio.ts";
 import { benchFeatures } from "./features.ts";
 import { benchLong } from "./long.ts";
+import { benchMerge } from "./merge.ts";
 import { benchPrefetch } from "./prefetch.ts";
 import { benchProbe } from "./probe.ts";
 import { benchSelect } from "./select.ts";
@@ -17,8 +18,9 @@ const USAGE = `npm run bench -- NAME [options]
   probe        probes of the miniature suite from cached hidden states, and computing them whenever they are heard
   long         peak memory of transcribing ten minutes and an hour
   prefetch     how long training steps on real recordings wait for their audio (--rounds: steps)
+  merge        two models of 315 M values, by interpolation and by TIES
 
-  --peer PYTHON     a Python with torch and transformers: the same step there, in alternating rounds
+  --peer PYTHON     a Python with the other side's packages: the same work there, in alternating rounds
   --rounds N        counted rounds (default 5)
   --only TEXT       only the rows whose name or mode contains TEXT
   --threads N       default 2
@@ -113,9 +115,10 @@ else if (name === "probe")
 else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
 else if (name === "long") await benchLong(values.json, threads);
 else if (name === "prefetch") await benchPrefetch(values.json, { threads, steps: rounds, only: values.only });
+else if (name === "merge") await benchMerge(values.json, { peer: values.peer, rounds });
 else {
   console.error(
-    `bench: there is no "${name}"; it can be train-step, infer, audio, features, prefetch, select or probe`,
+    `bench: there is no "${name}"; it can be train-step, infer, audio, features, long, prefetch, select, probe or merge`,
   );
   process.exitCode = 2;
 }

@@ -1,13 +1,15 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { writeMerge } from "../merge/merge.ts";
 import { formatMergePlan, openModels } from "../merge/models.ts";
 import { DOES, METHODS, type MergeSpec, mergeSpec } from "../merge/spec.ts";
-import { joinLineages, readLineage, writeLineage } from "../train/lineage.ts";
+import { inheritLineage } from "../train/lineage.ts";
 import { progress } from "../train/progress.ts";
 import { newCommand, printResult } from "./command.ts";
+import { type MergeOptions, number, withMergeOptions } from "./merge-options.ts";
+import { sweepCommand } from "./merge-sweep.ts";
 
-type Options = Partial<Omit<MergeSpec, "method">> & {
-  method: MergeSpec["method"];
+type Options = MergeOptions & {
+  alpha?: number;
   out?: string;
   plan?: boolean;
   json?: boolean;
@@ -15,54 +17,25 @@ type Options = Partial<Omit<MergeSpec, "method">> & {
 
 export function command(): Command {
   const methods = METHODS.map((method) => `  ${method}: ${DOES[method]}`).join("\n");
-  return newCommand(
+  const merge = newCommand(
     "merge",
     "Merges models that were tuned from one base, tensor by tensor, into a model folder of the base's form. The plan is printed first.",
     [
       "merge models/base runs/phones --alpha 0.25 --out models/merged",
       "merge models/base runs/phones runs/speakers --method ties --density 0.2 --out models/merged",
       "merge models/base runs/phones runs/speakers --method arithmetic --weights 1,-0.5 --plan",
+      "merge sweep models/base runs/phones --alphas 0,0.25,1 --tasks miniature --seeds 3 --out runs/sweep",
     ],
   )
     .argument("<base>", "the model that the others were tuned from: a folder or a checkpoint file")
     .argument("<tuned...>", "models that were tuned from it, such as run folders")
     .option("--out <folder>", "where the merged model goes")
-    .addOption(new Option("--method <name>", "how").choices(METHODS).default("interpolate"))
     .option("--alpha <number>", "how far to go from the base; 0.25, but 1 for arithmetic and dare", number)
-    .option("--lambda <number>", "a factor beside alpha, for ties and arithmetic (default: 1)", number)
-    .option(
-      "--weights <list>",
-      "a number for each tuned model; signs count in arithmetic (default: all 1)",
-      numbers,
-    )
-    .option("--density <share>", "entries that ties (0.2) and dare (0.1) keep", number)
-    .addOption(
-      new Option(
-        "--scope <name>",
-        "ties: entries compete in the whole model or in their tensor (default: model)",
-      ).choices(["model", "tensor"]),
-    )
-    .addOption(
-      new Option(
-        "--elect <name>",
-        "signs elected by sum, by count or not (default: mass for ties, none for dare)",
-      ).choices(["mass", "count", "none"]),
-    )
-    .option("--seed <n>", "dare: what is dropped follows from it (default: 1)", number)
-    .addOption(
-      new Option(
-        "--weight-norm <name>",
-        "merge weight normalisation as stored, as the paper does, or its effective weight (default: stored)",
-      ).choices(["stored", "effective"]),
-    )
-    .addOption(
-      new Option(
-        "--heads <name>",
-        "task heads: merged where all models have the same, or dropped (default: auto)",
-      ).choices(["auto", "drop"]),
-    )
-    .option("--plan", "only print what would become of each tensor")
+    .option("--plan", "only print what would become of each tensor");
+  return withMergeOptions(merge)
     .addHelpText("after", `\nMethods:\n${methods}`)
+    .enablePositionalOptions()
+    .addCommand(sweepCommand())
     .action((base: string, tuned: string[], options: Options) => {
       const { out, plan, json, ...given } = options;
       if (!plan && out === undefined)
@@ -81,10 +54,7 @@ export function command(): Command {
         const shown = progress({ label: "merging", total: 100 });
         writeMerge(models, spec, out!, {
           onProgress: (done, total) => shown.update(Math.round((100 * done) / total)),
-          finish: (folder) => {
-            const known = [base, ...tuned].flatMap((path) => readLineage(path) ?? []);
-            if (known.length > 0) writeLineage(folder, joinLineages(known));
-          },
+          finish: (folder) => inheritLineage(folder, [base, ...tuned]),
         });
         shown.end();
         printResult({ json }, result, `merged: ${out}`);
@@ -106,11 +76,3 @@ function settings(spec: MergeSpec): string {
   parts.push(`weight normalisation ${weightNorm === "stored" ? "as stored" : "by its effective weight"}`);
   return parts.join(", ");
 }
-
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It must be a number.");
-  return value;
-}
-
-const numbers = (text: string): number[] => text.split(",").map(number);

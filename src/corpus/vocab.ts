@@ -176,6 +176,10 @@ export function writeVocabulary(path: string, vocabulary: Vocabulary): void {
   renameSync(`${path}.tmp`, path);
 }
 
+/** A label's value; a speaker is known without a label, too. */
+const labelValue = ({ labels, speaker }: Utterance, label: string): string | number | undefined =>
+  labels?.[label] ?? (label === "speaker" ? speaker : undefined);
+
 /** The classes of a label, for classification. */
 export class LabelVocabulary {
   readonly label: string;
@@ -192,7 +196,7 @@ export class LabelVocabulary {
    * @throws UserError naming the utterance where it lacks the label or its value is none of the classes.
    */
   encode(utterance: Utterance): number {
-    const value = utterance.labels?.[this.label];
+    const value = labelValue(utterance, this.label);
     if (value === undefined) {
       const meant = closest(this.label, Object.keys(utterance.labels ?? {}));
       const hint = meant === undefined ? "" : `; did you mean "${meant}"?`;
@@ -220,7 +224,7 @@ export function buildLabels(
   }
   const found = new Set<string>();
   for (const utterance of utterances) {
-    const value = utterance.labels?.[label];
+    const value = labelValue(utterance, label);
     if (value === undefined)
       vocabulary.encode(utterance); // throws the sentence
     else found.add(String(value));

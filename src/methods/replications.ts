@@ -47,6 +47,12 @@ export const replications: readonly Replication[] = [
     title: "Severity and phonemes together",
     load: () => import("./severity/results.ts"),
   },
+  {
+    name: "speech-ft",
+    summary: "fine-tuning, merging back and L2 to the start on three tasks; two tasks in four ways; probes",
+    title: "Speech-FT",
+    load: () => import("./speech-ft/results.ts"),
+  },
 ];
 
 /**

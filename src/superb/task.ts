@@ -5,8 +5,8 @@ import type { Params } from "../params/params.ts";
 import type { Value } from "../runtime/program.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Json } from "../train/checkpoint.ts";
+import type { SpecAugment } from "../train/feature-augment.ts";
 import type { FeatureSource, Heard } from "./features.ts";
-import type { SpecAugment } from "./spec-augment.ts";
 import type { FrozenUpstream } from "./upstream.ts";
 
 export const PARTS = ["train", "valid", "test"] as const;

@@ -5,13 +5,13 @@ import * as ops from "../ops/index.ts";
 import { constantInit, ParameterTable } from "../params/params.ts";
 import { hash32, random } from "../random.ts";
 import { compile } from "../runtime/cpu.ts";
-import { f32, i32, number, type Program, type Value } from "../runtime/program.ts";
+import { i32, number, type Program, type Value } from "../runtime/program.ts";
 import { product, symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { augmentFeatures, augmentFeeds } from "../train/feature-augment.ts";
 import { Optimiser } from "../train/optimiser.ts";
 import { compileTraining, evaluationGraph, gradientName } from "../train/program.ts";
 import { ParameterStore } from "../train/store.ts";
-import { masks, timeWarp } from "./spec-augment.ts";
 import type { HeadInput, LearnedTask, Learner, Prediction, Reader, Row } from "./task.ts";
 import type { FrozenUpstream } from "./upstream.ts";
 
@@ -229,11 +229,7 @@ export class HeadTrainer {
   private augmented(x: Tensor, declare: (tensor: Tensor) => Tensor): Tensor {
     const { specAugment } = this.task.recipe;
     if (specAugment === undefined) return x;
-    const [batch, frames, dim] = x.shape;
-    let out = x;
-    if (specAugment.timeWarp > 0) out = ops.matMul(declare(ops.input("warp", [batch, frames, frames])), out);
-    out = ops.mul(out, declare(ops.input("keep.channels", [batch, 1, dim])));
-    return ops.mul(out, declare(ops.input("keep.frames", [batch, frames, 1])));
+    return augmentFeatures(x, specAugment, declare);
   }
 
   /** Everything random of a batch, as a function of (seed, task, step, part). */
@@ -243,18 +239,9 @@ export class HeadTrainer {
     const feeds: Record<string, Value> = { seed: i32([], [hash32(...keys) | 0]) };
     const { specAugment } = recipe;
     if (specAugment === undefined) return feeds;
-    const [, batch, width, dim] = features.shape;
+    const [, , width, dim] = features.shape;
     const chance = random(...keys, "spec-augment");
-    if (specAugment.timeWarp > 0) {
-      const warp = new Float32Array(batch * width * width);
-      for (const [row, count] of frames.entries())
-        warp.set(timeWarp(count, width, specAugment.timeWarp, chance), row * width * width);
-      feeds.warp = f32([batch, width, width], warp);
-    }
-    const { channelMasks, channelWidth, timeMasks, timeWidth } = specAugment;
-    feeds["keep.channels"] = f32([batch, 1, dim], masks(batch, dim, channelMasks, channelWidth, chance));
-    feeds["keep.frames"] = f32([batch, width, 1], masks(batch, width, timeMasks, timeWidth, chance));
-    return feeds;
+    return { ...feeds, ...augmentFeeds(specAugment, frames, width, dim, chance) };
   }
 
   private compileTraining(): Promise<Program> {

@@ -2,9 +2,9 @@ import { lengthBuckets } from "../corpus/batches.ts";
 import { compile } from "../runtime/cpu.ts";
 import type { Program, ProgramOptions, Value } from "../runtime/program.ts";
 import type { Part, Stream } from "./data.ts";
-import { batchFeeds, maskFeeds } from "./feeds.ts";
+import { batchFeeds, frameTimes, maskFeeds } from "./feeds.ts";
 import { lossOf } from "./losses/index.ts";
-import type { Answer, Encoded } from "./losses/kind.ts";
+import type { Answer, Encoded, FrameTimes } from "./losses/kind.ts";
 import { evaluationGraph } from "./program.ts";
 import type { ParameterStore } from "./store.ts";
 import { type Task, type TaskObjective, traceEvaluation } from "./task.ts";
@@ -71,7 +71,7 @@ export class Evaluator {
           ...batchFeeds(stream, model, batch, objectives, drawn, { keys }),
         });
         for (const [row, index] of batch.indices.entries())
-          predictions.push(predictionOf(stream, part, index, row, objectives, results));
+          predictions.push(predictionOf(this.task, stream, part, index, row, objectives, results));
         onBatch(predictions.length, total);
       }
     }
@@ -97,6 +97,7 @@ export class Evaluator {
 }
 
 function predictionOf(
+  { model: { upstream } }: Task,
   stream: Stream,
   part: Part,
   index: number,
@@ -109,7 +110,8 @@ function predictionOf(
   const losses: Record<string, number> = {};
   for (const o of objectives) {
     losses[o.name] = (results[`losses.${o.name}`].data as Float32Array)[row];
-    answers[o.name] = answerOf(o, results[`scores.${o.name}`], row, item.frames, item.targets[o.name]);
+    const times = frameTimes(upstream, item.samples);
+    answers[o.name] = answerOf(o, results[`scores.${o.name}`], row, times, item.targets[o.name]);
   }
   return { stream: stream.name, part, index, answers, losses };
 }
@@ -119,12 +121,12 @@ export function answerOf(
   { spec, target }: TaskObjective,
   { shape, data }: Value,
   row: number,
-  frames: number,
+  times: FrameTimes,
   truth: Encoded,
 ): Answer {
   const width = shape.slice(1).reduce((a, b) => a * b, 1);
   const scores = (data as Float32Array).subarray(row * width, (row + 1) * width);
-  return lossOf(spec).answer(target, { scores, shape, frames, truth });
+  return lossOf(spec).answer(target, { scores, shape, frames: times.frames, times, truth });
 }
 
 function summary(

@@ -1,12 +1,14 @@
 import { type LoadedBatch, padWaves } from "../corpus/prefetch.ts";
 import { hash32, random } from "../random.ts";
 import { bool, f32, i32 } from "../runtime/program.ts";
+import type { Upstream } from "../upstreams/index.ts";
 import type { Stream } from "./data.ts";
+import { augmentFeeds } from "./feature-augment.ts";
 import { lossOf } from "./losses/index.ts";
-import type { BatchFacts, Feeds } from "./losses/kind.ts";
+import type { BatchFacts, Feeds, FrameTimes } from "./losses/kind.ts";
 import type { Model } from "./model.ts";
 import { spanMask } from "./spec-augment.ts";
-import { hiding, type TaskObjective } from "./task.ts";
+import { hiding, type Task, type TaskObjective } from "./task.ts";
 
 /**
  * The graph inputs of a batch: audio padded with zeros, frames, and the targets of some objectives. `drawn` are those of
@@ -24,7 +26,10 @@ export function batchFeeds(
   const frames = framesOf(model, waves);
   const feeds: Feeds = { ...drawn, audio: f32([batch, samples], values), frames: i32([batch], frames) };
   const hidden = drawn["hide.frames"]?.data as Uint8Array | undefined;
-  const facts: BatchFacts = { frames, width: Math.max(...frames), hidden, step, keys };
+  const times = waves.map((wave, row) =>
+    frameTimes(model.upstream, wave.length, stream.items[indices[row]].samples),
+  );
+  const facts: BatchFacts = { frames, width: Math.max(...frames), times, hidden, step, keys };
   for (const o of objectives) {
     const rows = indices.map((i) => stream.items[i].targets[o.name]);
     Object.assign(feeds, lossOf(o.spec).feeds(o, rows, facts));
@@ -47,8 +52,47 @@ export function countOf({ spec }: TaskObjective, feeds: Feeds): number | undefin
   }
 }
 
+const receptiveFields = new WeakMap<Upstream, number>();
+
+/** Samples that one frame hears: the least that make one. */
+function receptiveField(upstream: Upstream): number {
+  let samples = receptiveFields.get(upstream);
+  if (samples === undefined) {
+    samples = 1;
+    while ((upstream.frames(samples) as number) < 1) samples++;
+    receptiveFields.set(upstream, samples);
+  }
+  return samples;
+}
+
+/**
+ * Where frames lie in an utterance of so many samples.
+ * @param recorded its samples before it was played faster or slower: times are those of the recording
+ */
+export function frameTimes(upstream: Upstream, samples: number, recorded = samples): FrameTimes {
+  const { hop, sampleRate } = upstream;
+  const seconds = recorded / samples / sampleRate;
+  const first = receptiveField(upstream) / 2;
+  return {
+    frames: upstream.frames(samples) as number,
+    middle: (frame) => (first + frame * hop) * seconds,
+  };
+}
+
 const framesOf = ({ upstream }: Model, waves: readonly Float32Array[]): number[] =>
   waves.map((wave) => upstream.frames(wave.length) as number);
+
+/** What the heads' features are warped and masked with, where the recipe says so. */
+export function featureFeeds(
+  { model, augment }: Task,
+  waves: readonly Float32Array[],
+  ...keys: (number | string)[]
+): Feeds {
+  if (augment === undefined) return {};
+  const frames = framesOf(model, waves);
+  const chance = random(...keys, "feature-augment");
+  return augmentFeeds(augment, frames, Math.max(...frames), model.upstream.hiddenSize, chance);
+}
 
 /**
  * Everything random of one training pass, as a function of its keys (seed, step, stream, micro-batch): the dropout

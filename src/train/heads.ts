@@ -20,14 +20,21 @@ export interface HeadInput {
 
 /** A head's scores: [batch, size] where it pools, [batch, frames, size] where it does not. */
 export function head(input: HeadInput, p: Params): Tensor {
-  const { features, valid, spec, pool, size } = input;
-  const x = spec === "linear" ? features : stackedLstm(features, valid, spec.lstm, p, input.training);
+  const { valid, pool, size } = input;
+  const x = beforePool(input, p);
   const pooled = pool === "mean" ? maskedMean(x, valid) : x;
   // Hugging Face's CTC heads start so; classifiers keep PyTorch's default.
   return linear(pooled, p, size, p.path === "lm_head" ? normalInit(0.02) : undefined);
 }
 
-type LstmSpec = Exclude<HeadSpec, "linear">["lstm"];
+function beforePool({ features, valid, spec, training }: HeadInput, p: Params): Tensor {
+  if (spec === "linear") return features;
+  return "lstm" in spec
+    ? stackedLstm(features, valid, spec.lstm, p, training)
+    : linear(features, p.at("projection"), spec.projection);
+}
+
+type LstmSpec = Extract<HeadSpec, { lstm: unknown }>["lstm"];
 
 function stackedLstm(x: Tensor, valid: Tensor, spec: LstmSpec, p: Params, training?: Training): Tensor {
   const narrow = spec.projection > 0 ? linear(x, p.at("projection"), spec.projection) : x;

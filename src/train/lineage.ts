@@ -121,6 +121,12 @@ export function writeLineage(folder: string, { runs, hashes }: Lineage): void {
   writeAtomically(join(folder, LINEAGE_FILE), (put) => put(Buffer.from(`${JSON.stringify(json)}\n`)));
 }
 
+/** Gives a model folder the lineage of the models that it was made from, as far as it is known. */
+export function inheritLineage(folder: string, parents: readonly string[]): void {
+  const known = parents.flatMap((path) => readLineage(path) ?? []);
+  if (known.length > 0) writeLineage(folder, joinLineages(known));
+}
+
 /** Those of the utterances (a probe's test part, say) that a model or an ancestor of it trained on. */
 export function overlap<U extends Recorded>(lineage: Lineage | undefined, utterances: readonly U[]): U[] {
   if (lineage === undefined || lineage.hashes.length === 0) return [];

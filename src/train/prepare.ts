@@ -106,7 +106,10 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
     const objectives = active.map(
       ([name, spec]): TaskObjective => ({ name, spec, target: targets.get(name)!, path: paths.get(name)! }),
     );
-    const task: Task = { model, layers: recipe.upstream.layers, objectives };
+    const task: Task = {
+      ...{ model, layers: recipe.upstream.layers, objectives },
+      augment: recipe.augment.features,
+    };
     return {
       recipe,
       task,

@@ -82,6 +82,16 @@ export const recipeSchema = z
             mask("Channels", "Share of channels that masks start out to cover; 0 switches it off."),
             "Spans of feature channels set to zero.",
           ),
+          features: key(
+            z.strictObject({
+              timeWarp: key(z.int().min(0), "Frames that a point of time moves at most.").default(0),
+              timeMasks: key(z.int().min(0), "Masks over frames.").default(0),
+              timeWidth: key(z.int().min(0), "Frames that each covers, less than this many.").default(0),
+              channelMasks: key(z.int().min(0), "Masks over channels.").default(0),
+              channelWidth: key(z.int().min(0), "Channels that each covers, less than this many.").default(0),
+            }),
+            "SpecAugment over what the heads hear, as s3prl applies it; by default none.",
+          ).optional(),
           speed: key(
             span(positive),
             "Each training utterance is played at a speed drawn evenly from `[lowest, highest]`; pitch and formants move along, so a few voices sound like many.",

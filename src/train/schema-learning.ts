@@ -57,6 +57,10 @@ export const plan = z.strictObject({
     "Leading parts of parameter names that never train; frozen parts cost no gradient and no memory.",
   ).default(["feature_extractor"]),
   headFirst: key(fraction, "Share of all steps in which only the heads train.").default(0),
+  anchor: key(
+    nonNegative,
+    "Lambda of lambda * ||w - w0||^2, which is added to the loss and holds the upstream's weights near where they start (L2-SP); 0 leaves it out.",
+  ).default(0),
   recompute: key(
     z.union([z.enum(["none", "all"]), z.array(z.int().min(0))]),
     "Encoder layers whose inner values are computed again in the backward pass instead of kept: less memory, about a third more time.",

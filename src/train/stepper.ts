@@ -1,8 +1,9 @@
 import type { LoadedBatch } from "../corpus/prefetch.ts";
+import { addAnchor } from "../params/anchor.ts";
 import { number, type Program, type ProgramOptions, type Value } from "../runtime/program.ts";
 import { augmented } from "./augment.ts";
 import type { Stream } from "./data.ts";
-import { batchFeeds, countOf, randomFeeds } from "./feeds.ts";
+import { batchFeeds, countOf, featureFeeds, randomFeeds } from "./feeds.ts";
 import type { Training } from "./groups.ts";
 import type { Feeds } from "./losses/kind.ts";
 import type { WeightMasks } from "./masks.ts";
@@ -33,6 +34,7 @@ export interface StepperOptions {
   readonly training: ReadonlyMap<string, Training>;
   readonly masks?: WeightMasks;
   readonly recompute: Recipe["plan"]["recompute"];
+  readonly anchor?: Recipe["plan"]["anchor"];
   readonly augment: Recipe["augment"];
   readonly seed: number;
   readonly program: ProgramOptions;
@@ -51,9 +53,14 @@ export class Stepper {
   private readonly options: StepperOptions;
   private readonly programs = new Map<string, Program>();
   private sums: Float32Array | undefined;
+  /** Where what trains began: a second copy of it only where it is an anchor. */
+  private readonly start: Float32Array | undefined;
 
+  /** The store holds the weights that the run starts from, also where it is resumed: they come from the checkpoint later. */
   constructor(options: StepperOptions) {
     this.options = options;
+    const { weights, trainedSize } = options.store;
+    if ((options.anchor ?? 0) > 0) this.start = weights.slice(0, trainedSize);
   }
 
   /**
@@ -76,7 +83,10 @@ export class Stepper {
       return batches.map((batch, part) => {
         const keys = [seed, "step", step, stream.name, part] as const;
         const heard = { ...batch, waves: augmented(batch.waves, this.options.augment, ...keys) };
-        const drawn = randomFeeds(task.model, heard.waves, ...keys);
+        const drawn = {
+          ...randomFeeds(task.model, heard.waves, ...keys),
+          ...featureFeeds(task, heard.waves, ...keys),
+        };
         const feeds = batchFeeds(stream, task.model, heard, objectives, drawn, { step, keys });
         return { stream, objectives, feeds };
       });
@@ -109,7 +119,18 @@ export class Stepper {
     if (runs.length > 1) store.gradients.set(this.sums!);
     this.options.masks?.scoreGradients(reached);
     const loss = Object.entries(losses).reduce((sum, [name, value]) => sum + weights[name] * value, 0);
-    return { loss, losses, measures, reached };
+    return { loss: loss + this.anchored(reached), losses, measures, reached };
+  }
+
+  /** Adds the anchor's gradient to what was reached of the upstream; returns its part of the loss. */
+  private anchored(reached: ReadonlySet<string>): number {
+    const { store, task, anchor = 0 } = this.options;
+    if (this.start === undefined) return 0;
+    let loss = 0;
+    for (const span of store.spans.values())
+      if (reached.has(span.name) && span.name.startsWith(`${task.model.upstream.prefix}.`))
+        loss += addAnchor(store.gradients, store.weights, this.start, span, anchor);
+    return loss;
   }
 
   /** Clips and applies the gradients of the parameters that were reached. */

@@ -10,6 +10,7 @@ export type Target =
   | SequenceTarget
   | ClassTarget
   | NumberTarget
+  | FrameClassTarget
   | SignalTarget
   | ClusterTarget
   | CodeTarget
@@ -21,6 +22,12 @@ export interface SequenceTarget {
 export interface ClassTarget {
   readonly kind: "class";
   readonly labels: LabelVocabulary;
+}
+/** One class a frame. */
+export interface FrameClassTarget {
+  readonly kind: "frame-class";
+  readonly labels: LabelVocabulary;
+  readonly dropStress: boolean;
 }
 export interface NumberTarget {
   readonly kind: "number";
@@ -78,6 +85,8 @@ export function targetToJson(target: Target): Json {
     case "codes":
     case "none":
       return { ...target };
+    case "frame-class":
+      return { kind: "frame-class", classes: [...target.labels.classes], dropStress: target.dropStress };
   }
 }
 
@@ -88,13 +97,20 @@ type TargetJson =
   | SignalTarget
   | { kind: "clusters"; count: number; dim?: number; centroids?: string }
   | CodeTarget
-  | NoTarget;
+  | NoTarget
+  | { kind: "frame-class"; classes: string[]; dropStress: boolean };
 
 export function targetFromJson(json: Json): Target {
   const data = json as unknown as TargetJson;
   if (data.kind === "sequence")
     return { kind: "sequence", vocabulary: new Vocabulary(data.symbols, data.options) };
   if (data.kind === "class") return { kind: "class", labels: new LabelVocabulary(data.label, data.classes) };
+  if (data.kind === "frame-class")
+    return {
+      kind: "frame-class",
+      labels: new LabelVocabulary("phones", data.classes),
+      dropStress: data.dropStress,
+    };
   if (data.kind !== "clusters") return data;
   const { count, dim, centroids } = data;
   if (dim === undefined || centroids === undefined) return { kind: "clusters", count };

@@ -6,6 +6,7 @@ import { hash32 } from "../random.ts";
 import { symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { UpstreamOutput } from "../upstreams/upstream.ts";
+import { augmentFeatures, type SpecAugment } from "./feature-augment.ts";
 import { weightedLayers } from "./heads.ts";
 import { lossOf } from "./losses/index.ts";
 import type { Pass, Term } from "./losses/kind.ts";
@@ -27,6 +28,8 @@ export interface Task {
   readonly model: Model;
   readonly layers: "last" | "weighted";
   readonly objectives: readonly TaskObjective[];
+  /** What the heads' features go through in training. */
+  readonly augment?: SpecAugment;
 }
 
 /** Whether an objective has a weight at any time; one that has none is no part of the model. */
@@ -78,7 +81,8 @@ export function traceTraining(task: Task, objectives: readonly TaskObjective[]):
     hideChannels: hideChannels || undefined,
     declare,
   });
-  const heard = dropout(features, settings.final_dropout, training);
+  const changed = task.augment === undefined ? features : augmentFeatures(features, task.augment, declare);
+  const heard = dropout(changed, settings.final_dropout, training);
   const once = sharing();
   const hidden = hideFrames || undefined;
   const outputs: Record<string, Tensor> = {};

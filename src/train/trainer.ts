@@ -105,6 +105,7 @@ class Trainer {
       training,
       masks,
       recompute: recipe.plan.recompute,
+      anchor: recipe.plan.anchor,
       augment: recipe.augment,
       seed: recipe.seed,
       program,

@@ -19,8 +19,8 @@ import { ParameterTable } from "../../src/params/params.ts";
 import { random } from "../../src/random.ts";
 import { compile } from "../../src/runtime/cpu.ts";
 import { f32, i32, type Value } from "../../src/runtime/program.ts";
-import { masks, stretch, timeWarp } from "../../src/superb/spec-augment.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
+import { masks, stretch, timeWarp } from "../../src/train/feature-augment.ts";
 
 // What PyTorch computes; scripts/reference/superb-values.py wrote it.
 interface Array1 {

@@ -4,6 +4,7 @@ import { contrastive } from "./contrastive.ts";
 import { crossEntropy } from "./cross-entropy.ts";
 import { ctc } from "./ctc.ts";
 import { featurePenalty } from "./feature-penalty.ts";
+import { frameCrossEntropy } from "./frame-cross-entropy.ts";
 import type { LossKind } from "./kind.ts";
 import { maskedPrediction } from "./masked-prediction.ts";
 import { l1, mse } from "./regression.ts";
@@ -13,6 +14,7 @@ import { worker } from "./worker.ts";
 export const objective = z.discriminatedUnion("loss", [
   crossEntropy.schema,
   ctc.schema,
+  frameCrossEntropy.schema,
   mse.schema,
   l1.schema,
   maskedPrediction.schema,
@@ -26,6 +28,7 @@ export type Objective = z.output<typeof objective>;
 const KINDS: { readonly [L in Objective["loss"]]: LossKind } = {
   "cross-entropy": crossEntropy,
   ctc,
+  "frame-cross-entropy": frameCrossEntropy,
   mse,
   l1,
   "masked-prediction": maskedPrediction,

@@ -48,9 +48,13 @@ const lstmHead = z.strictObject({
   ),
 });
 
+const projectedHead = z.strictObject({
+  projection: key(count, "Width of a linear layer before pooling; a second one gives the scores."),
+});
+
 export const head = key(
-  z.union([z.literal("linear"), lstmHead]),
-  "`linear`, or `lstm:` with its own keys, ending in a linear layer.",
+  z.union([z.literal("linear"), projectedHead, lstmHead]),
+  "`linear`; `projection:` with a width, two linear layers; or `lstm:` with its own keys, ending in a linear layer.",
 ).default("linear");
 export type HeadSpec = z.output<typeof head>;
 
@@ -64,5 +68,9 @@ export const targetKey = (pattern: RegExp, wanted: string, description: string) 
   key(z.string().regex(pattern, `must be ${wanted}`), description);
 
 export const labelTarget = (loss: string) =>
-  targetKey(/^labels\.[^.]+$/, `\`labels.NAME\` for ${loss}`, "`labels.NAME` of the manifest.");
+  targetKey(
+    /^labels\.[^.]+$/,
+    `\`labels.NAME\` for ${loss}`,
+    "`labels.NAME` of the manifest; `labels.speaker` is its `speaker` where no label is called so.",
+  );
 export const labelOf = (target: string): string => target.slice("labels.".length);

@@ -23,6 +23,13 @@ export type Answer =
   /** What frames add up to: how many count, sums over them, and how often each code was named. */
   | { kind: "frames"; frames: number; sums: Record<string, number>; counts?: readonly number[] };
 
+/** Where the frames of an utterance lie in it. */
+export interface FrameTimes {
+  readonly frames: number;
+  /** Seconds from the utterance's start to the middle of what a frame hears. */
+  middle(frame: number): number;
+}
+
 /** Where a target's symbols or classes are read off. */
 export interface TargetSource {
   /** The training part. */
@@ -57,6 +64,8 @@ export interface BatchFacts {
   /** Frames of each utterance, and of the longest. */
   readonly frames: readonly number[];
   readonly width: number;
+  /** Where each utterance's frames lie in it. */
+  readonly times: readonly FrameTimes[];
   /** [batch, width], 1 where a frame is hidden from the model; absent where none are. */
   readonly hidden?: Uint8Array;
   /** Updates done; absent in evaluation. */
@@ -117,6 +126,7 @@ export interface Row {
   /** Of all scores, the batch's included. */
   readonly shape: readonly number[];
   readonly frames: number;
+  readonly times: FrameTimes;
   readonly truth: Encoded;
 }
 

@@ -3,6 +3,7 @@ import { UserError } from "../../errors.ts";
 import type { DataOptions, Part } from "../../train/data.ts";
 import type { RunEvaluation } from "../../train/evaluate-run.ts";
 import { answerOf, type Prediction } from "../../train/evaluation.ts";
+import { frameTimes } from "../../train/feeds.ts";
 import { lossOf } from "../../train/losses/index.ts";
 import { readTargets, selfContainedRecipe } from "../../train/open-model.ts";
 import { closeStreams, load } from "../../train/prepare.ts";
@@ -46,8 +47,9 @@ export async function evaluateOnnx(
         modelSeconds += (performance.now() - start) / 1000;
         audioSeconds += waves[0].length / onnx.metadata.audio.sampleRate;
         const item = stream.items[indices[0]];
+        const times = frameTimes(task.model.upstream, item.samples);
         const answers = objectives.map(
-          (o) => [o.name, answerOf(o, scores[o.name], 0, item.frames, item.targets[o.name])] as const,
+          (o) => [o.name, answerOf(o, scores[o.name], 0, times, item.targets[o.name])] as const,
         );
         const answered = Object.fromEntries(answers);
         predictions.push({ stream: stream.name, part, index: indices[0], answers: answered, losses: {} });

@@ -45,6 +45,8 @@ export type OutputMetadata = {
     }
   | { readonly kind: "class"; readonly label: string; readonly classes: readonly string[] }
   | { readonly kind: "number"; readonly label: string }
+  /** A score for each class in every frame. */
+  | { readonly kind: "frame-class"; readonly classes: readonly string[] }
   | { readonly kind: "features" }
 );
 
@@ -79,6 +81,7 @@ function meaningOf(target: Target) {
     const { label, classes } = target.labels;
     return { kind: "class" as const, label, classes };
   }
+  if (target.kind === "frame-class") return { kind: "frame-class" as const, classes: target.labels.classes };
   if (target.kind === "number") return { kind: "number" as const, label: target.label };
   // Inference leaves the heads of pre-training out.
   throw new Error(`a target of ${target.kind} has no meaning outside of training`);

@@ -1,4 +1,7 @@
+import * as ops from "../ops/index.ts";
 import type { Random } from "../random.ts";
+import { f32, type Value } from "../runtime/program.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** SpecAugment over hidden features as s3prl applies it (its default for ASR and slot filling); 0 turns a part off. */
 export interface SpecAugment {
@@ -72,4 +75,40 @@ export function masks(
     out.fill(0, row * size + start, row * size + Math.min(size, start + width));
   }
   return out;
+}
+
+/** Features [batch, frames, dim] warped and masked by the graph inputs `warp`, `keep.channels` and `keep.frames`. */
+export function augmentFeatures(
+  x: Tensor,
+  { timeWarp: window }: SpecAugment,
+  declare: (input: Tensor) => Tensor,
+): Tensor {
+  const [batch, frames, dim] = x.shape;
+  const warped = window > 0 ? ops.matMul(declare(ops.input("warp", [batch, frames, frames])), x) : x;
+  const kept = ops.mul(warped, declare(ops.input("keep.channels", [batch, 1, dim])));
+  return ops.mul(kept, declare(ops.input("keep.frames", [batch, frames, 1])));
+}
+
+/**
+ * Those inputs, drawn anew.
+ * @param frames valid frames of each utterance; `width` frames are in the batch
+ */
+export function augmentFeeds(
+  { timeWarp: window, channelMasks, channelWidth, timeMasks, timeWidth }: SpecAugment,
+  frames: readonly number[],
+  width: number,
+  dim: number,
+  chance: Random,
+): Record<string, Value> {
+  const batch = frames.length;
+  const feeds: Record<string, Value> = {};
+  if (window > 0) {
+    const warp = new Float32Array(batch * width * width);
+    for (const [row, count] of frames.entries())
+      warp.set(timeWarp(count, width, window, chance), row * width * width);
+    feeds.warp = f32([batch, width, width], warp);
+  }
+  feeds["keep.channels"] = f32([batch, 1, dim], masks(batch, dim, channelMasks, channelWidth, chance));
+  feeds["keep.frames"] = f32([batch, width, 1], masks(batch, width, timeMasks, timeWidth, chance));
+  return feeds;
 }

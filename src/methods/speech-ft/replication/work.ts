@@ -1,0 +1,108 @@
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { RunError, UserError } from "../../../errors.ts";
+import { duration } from "../../../train/progress.ts";
+import { writeAtomically } from "../../../weights/file.ts";
+
+/** Raised where the budget or Ctrl-C ends a replication: what is done stays. */
+export class Stopped extends Error {
+  override name = "Stopped";
+}
+
+export interface WorkOptions {
+  readonly folder: string;
+  /** Seconds that this call may take. */
+  readonly budget?: number;
+  /** Only counts what would be done. */
+  readonly planOnly: boolean;
+  readonly signal: AbortSignal;
+  readonly log: (line: string) => void;
+}
+
+/** One piece's result as it is kept. */
+export interface Done<T> {
+  readonly seconds: number;
+  readonly result?: T;
+  /** Why it failed; a failed run is a result, too. */
+  readonly error?: string;
+}
+
+/**
+ * Pieces of work that are done once: each result is a file, and a later call with the same key reads it. A piece starts only
+ * where the mean time of its kind still fits into the budget.
+ */
+export class Work {
+  /** Pieces without a result, by kind: what a plan counts. */
+  readonly left: Record<string, number> = {};
+  private readonly options: WorkOptions;
+  private readonly began = performance.now();
+  private readonly times = new Map<string, number[]>();
+  private count = 0;
+
+  constructor(options: WorkOptions) {
+    this.options = options;
+  }
+
+  /**
+   * A piece's result; undefined in a plan where it is not done yet.
+   * @param key what the result depends on: one of another key is refused
+   * @throws Stopped where there is no time left for it
+   */
+  async do<T>(kind: string, name: string, key: string, run: () => Promise<T>): Promise<Done<T> | undefined> {
+    const { folder, planOnly, signal, log } = this.options;
+    const file = join(folder, "done", `${name}.json`);
+    if (existsSync(file)) {
+      const { key: found, ...done }: Done<T> & { key: string } = JSON.parse(readFileSync(file, "utf8"));
+      if (found !== key)
+        throw new UserError(
+          `${file}: is a result of other settings; choose another --out, or remove ${folder}`,
+        );
+      this.measured(kind, done.seconds);
+      return done;
+    }
+    if (planOnly) {
+      this.left[kind] = (this.left[kind] ?? 0) + 1;
+      return undefined;
+    }
+    if (signal.aborted) throw new Stopped("interrupted");
+    const expected = this.expected(kind) ?? 0;
+    const room = (this.options.budget ?? Number.POSITIVE_INFINITY) - this.elapsed();
+    if (room <= 0 || expected > room)
+      throw new Stopped(`${duration(Math.max(0, room))} left, and ${name} takes about ${duration(expected)}`);
+    log(`${++this.count}: ${name}`);
+    const start = performance.now();
+    const seconds = () => (performance.now() - start) / 1000;
+    let done: Done<T>;
+    try {
+      done = { result: await run(), seconds: seconds() };
+    } catch (error) {
+      if (signal.aborted) throw new Stopped("interrupted");
+      if (!(error instanceof RunError)) throw error;
+      done = { error: error.message, seconds: seconds() };
+      log(`  failed: ${error.message}`);
+    }
+    mkdirSync(dirname(file), { recursive: true });
+    writeAtomically(file, (put) => put(Buffer.from(`${JSON.stringify({ key, ...done }, null, 1)}\n`)));
+    this.measured(kind, done.seconds);
+    return done;
+  }
+
+  /** Whether nothing is done, only counted. */
+  get planning(): boolean {
+    return this.options.planOnly;
+  }
+
+  /** Mean seconds of a kind, where it has been measured. */
+  expected(kind: string): number | undefined {
+    const times = this.times.get(kind);
+    return times && times.reduce((a, b) => a + b, 0) / times.length;
+  }
+
+  private measured(kind: string, seconds: number): void {
+    this.times.set(kind, [...(this.times.get(kind) ?? []), seconds]);
+  }
+
+  private elapsed(): number {
+    return (performance.now() - this.began) / 1000;
+  }
+}

@@ -4,8 +4,8 @@ import type { Utterance } from "../corpus/manifest.ts";
 import { quote, UserError } from "../errors.ts";
 import { f32, type Value } from "../runtime/program.ts";
 import { UtteranceHasher } from "../train/lineage.ts";
+import { floatToHalf, halfTable } from "../weights/half.ts";
 import { type FeatureCache, type Features, featureBytes } from "./cache.ts";
-import { floatToHalf, halfTable } from "./half.ts";
 import type { FrozenUpstream, Hidden } from "./upstream.ts";
 
 /** A recording as a task hears it. */

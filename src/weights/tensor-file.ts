@@ -1,4 +1,7 @@
 import { UserError } from "../errors.ts";
+import { halfTable } from "./half.ts";
+
+export { halfToFloat } from "./half.ts";
 
 /** Bytes per element of every element type we read, by its safetensors name. */
 export const ELEMENT_BYTES = {
@@ -128,7 +131,7 @@ export function readFloats(source: ByteSource, offset: number, dtype: Dtype, int
     const bits: Float64Array | Uint16Array = (dtype === "F64" ? wide : narrow).subarray(0, count);
     source.read(offset + start * bits.BYTES_PER_ELEMENT, bytesOf(bits));
     if (dtype === "F64") into.set(bits, start);
-    else if (dtype === "F16") for (let i = 0; i < count; i++) into[start + i] = halfToFloat(bits[i]);
+    else if (dtype === "F16") widenHalves(bits as Uint16Array, into, start);
     else widenBrainFloats(bits as Uint16Array, into, start);
   }
 }
@@ -139,14 +142,9 @@ function widenBrainFloats(bits: Uint16Array, into: Float32Array, start: number):
   for (let i = 0; i < bits.length; i++) words[start + i] = bits[i] << 16;
 }
 
-/** IEEE 754 binary16 bits to a number, subnormals, infinities and NaN included. */
-export function halfToFloat(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+function widenHalves(bits: Uint16Array, into: Float32Array, start: number): void {
+  const table = halfTable();
+  for (let i = 0; i < bits.length; i++) into[start + i] = table[bits[i]];
 }
 
 export const isFloat = (dtype: Dtype) => dtype[0] === "F" || dtype === "BF16";

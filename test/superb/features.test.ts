@@ -17,7 +17,7 @@ import { compile } from "../../src/runtime/cpu.ts";
 import { f32 } from "../../src/runtime/program.ts";
 import { FeatureCache, type Features, featureBytes } from "../../src/superb/cache.ts";
 import { batchOf, hiddenState, toFeatures } from "../../src/superb/features.ts";
-import { floatToHalf, halfTable } from "../../src/superb/half.ts";
+import { floatToHalf, halfTable } from "../../src/weights/half.ts";
 import { halfToFloat } from "../../src/weights/tensor-file.ts";
 
 describe("halves", () => {

@@ -1,6 +1,4 @@
-import { halfToFloat } from "../weights/tensor-file.ts";
-
-/** IEEE 754 binary16 in bulk: what cached hidden states are stored as. */
+/** IEEE 754 binary16: element type of files, and what cached hidden states are stored as. */
 
 const word = new Uint32Array(1);
 const float = new Float32Array(word.buffer);
@@ -19,6 +17,16 @@ export function floatToHalf(value: number): number {
     return sign | (word[0] - 0x3f000000);
   }
   return sign | ((size - 0x38000000 + 0xfff + ((size >>> 13) & 1)) >>> 13);
+}
+
+/** IEEE 754 binary16 bits to a number, subnormals, infinities and NaN included. */
+export function halfToFloat(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 let table: Float32Array | undefined;

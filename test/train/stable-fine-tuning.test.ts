@@ -166,6 +166,25 @@ describe("L2 to the start", () => {
   });
 });
 
+describe("SpecAugment over the heads' features", () => {
+  const first = async (features?: Record<string, number>) => {
+    const run = await ready({ plan: { freeze: [] }, ...(features && { augment: { features } }) });
+    const { losses } = await run.step(0);
+    return losses;
+  };
+
+  it("is absent where nothing moves or hides, and changes what is learned elsewhere", async () => {
+    const plain = await first();
+    expect(await first({})).toEqual(plain);
+    const hidden = { timeMasks: 2, timeWidth: 3, channelMasks: 2, channelWidth: 6 };
+    const changed = await first(hidden);
+    for (const name of Object.keys(plain)) expect(changed[name]).not.toBe(plain[name]);
+    // Drawn from the seed, the step and the stream alone.
+    expect(await first(hidden)).toEqual(changed);
+    expect(await first({ timeWarp: 2 })).not.toEqual(plain);
+  });
+});
+
 describe("phoneme classification", () => {
   const spec = frameCrossEntropy.schema.parse({
     loss: "frame-cross-entropy",

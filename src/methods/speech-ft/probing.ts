@@ -3,8 +3,7 @@ import { join } from "node:path";
 import { RunError } from "../../errors.ts";
 import { superbScore } from "../../metrics/superb-score.ts";
 import { hash32 } from "../../random.ts";
-import { type ProbeResult, type ProbeTask, probe } from "../../superb/index.ts";
-import { meanColumns } from "../../superb/probe.ts";
+import { meanColumns, type ProbeResult, type ProbeTask, probe } from "../../superb/index.ts";
 import { writeAtomically } from "../../weights/file.ts";
 
 export interface ProbingOptions {

@@ -8,30 +8,12 @@ import { symbol } from "../src/tensor/dims.ts";
 import { evaluationGraph } from "../src/train/program.ts";
 import { ParameterStore } from "../src/train/store.ts";
 import { upstreamOf } from "../src/upstreams/index.ts";
+import { LAYOUTS } from "./layouts.ts";
 
 const USAGE = `node --import tsx bench/upstreams.ts NAME [--batch 1] [--seconds 5] [--threads 2] [--json]
 
 The forward pass of a released model at its real size with random weights: time, memory, and whether all is finite.
 One model a process, so that the peak is its own.`;
-
-const STABLE = { feat_extract_norm: "layer", do_stable_layer_norm: true, conv_bias: true };
-const sized = (hidden_size: number, num_hidden_layers: number) => ({
-  ...{ hidden_size, num_hidden_layers, num_attention_heads: 16, intermediate_size: 4 * hidden_size },
-});
-const LAYOUTS: Record<string, Record<string, unknown>> = {
-  "wav2vec2-base": { model_type: "wav2vec2" },
-  "xls-r-300m": { model_type: "wav2vec2", ...STABLE, ...sized(1024, 24) },
-  "xls-r-1b": { model_type: "wav2vec2", ...STABLE, ...sized(1280, 48) },
-  "hubert-base": { model_type: "hubert" },
-  "hubert-large": { model_type: "hubert", ...STABLE, ...sized(1024, 24) },
-  "hubert-xlarge": { model_type: "hubert", ...STABLE, ...sized(1280, 48) },
-  "wavlm-base": { model_type: "wavlm" },
-  "wavlm-large": { model_type: "wavlm", ...STABLE, ...sized(1024, 24), conv_bias: false },
-  "data2vec-base": { model_type: "data2vec-audio" },
-  "data2vec-large": { model_type: "data2vec-audio", ...sized(1024, 24) },
-  decoar2: { model_type: "decoar2" },
-  "log-mel": { model_type: "log-mel" },
-};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -65,6 +65,11 @@ export const commands: CommandEntry[] = [
     load: () => import("./parity.ts"),
   },
   {
+    name: "inspect",
+    summary: "say what a model is, what training freezes, and the memory each plan needs",
+    load: () => import("./inspect.ts"),
+  },
+  {
     name: "convert",
     summary: "rewrite a checkpoint of any source as a Hugging Face folder or a safetensors file",
     load: () => import("./convert.ts"),

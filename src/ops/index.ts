@@ -15,8 +15,11 @@ export * from "./norm.ts";
 export * from "./random.ts";
 export * from "./recurrent.ts";
 export * from "./reduce.ts";
+export * from "./scan.ts";
+export * from "./sin.ts";
 export * from "./source.ts";
 export * from "./sparsemax.ts";
+export * from "./stop-gradient.ts";
 export * from "./straight-through.ts";
 
 const calculus: Calculus = {

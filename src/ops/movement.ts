@@ -29,7 +29,7 @@ const reshapeOp = defineOp<{ shape: Shape }>({
   },
   emit: (e, [x], { shape }, node) => [e.node("Reshape", [x, reshapeSizes(e, node.inputs[0].shape, shape)])],
   vjp: [({ dy, inputs: [x] }) => reshape(dy, x.shape)],
-  traits: { movement: true, cheap: true },
+  traits: { movement: true, cheap: true, view: true },
   reference: ([x], { shape }, bind) => [{ shape: bindAll(shape, bind), data: x.data }],
   samples: [
     { inputs: [{ shape: [2, 6] }], attrs: { shape: [3, 4] } },

@@ -7,6 +7,7 @@ export type Init =
   | { readonly kind: "constant"; readonly value: number }
   | { readonly kind: "normal"; readonly std: number }
   | { readonly kind: "uniform"; readonly bound: number }
+  | { readonly kind: "values"; readonly values: readonly number[] }
   /** Computed from others once they have their values (weight norm's lengths). */
   | { readonly kind: "norm"; readonly of: string; readonly axis: number };
 
@@ -94,6 +95,7 @@ export function initialise(
     const rng = random(seed, "init", spec.name);
     const { init } = spec;
     if (init.kind === "constant") out.fill(init.value);
+    else if (init.kind === "values") out.set(init.values);
     else if (init.kind === "normal") for (let i = 0; i < out.length; i++) out[i] = init.std * rng.normal();
     else if (init.kind === "uniform")
       for (let i = 0; i < out.length; i++) out[i] = init.bound * (2 * rng.next() - 1);

@@ -28,7 +28,7 @@ export function gradients(loss: Tensor, wrt: readonly Tensor[], calculus: Calcul
   const order = topological([loss]);
   const needed = new Set<Tensor>(wrt);
   for (const node of order)
-    if (node.inputs.some((input) => needed.has(input)))
+    if (!node.op.traits.stop && node.inputs.some((input) => needed.has(input)))
       for (const output of node.outputs) if (output.dtype === "f32") needed.add(output);
 
   const gradientOf = new Map<Tensor, Tensor>([[loss, calculus.onesLike(loss)]]);

@@ -74,6 +74,10 @@ export interface Traits {
   readonly product?: boolean;
   /** Only renames or moves elements. */
   readonly movement?: boolean;
+  /** Its output is its first input under another shape: a runtime copies nothing. */
+  readonly view?: boolean;
+  /** No gradient passes it, on purpose: what lies behind it counts as fixed. */
+  readonly stop?: boolean;
   /** Stands for something given from outside (a graph input): never folded, merged or recomputed. */
   readonly source?: boolean;
   /** The value itself is known while compiling. */

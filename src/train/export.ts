@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { writeVocabulary } from "../corpus/vocab.ts";
 import { writeAtomically } from "../weights/file.ts";
 import { loadStrict } from "../weights/model-folder.ts";
+import { type Family, HEADS_FILE, headOf, inTransformers } from "../weights/names.ts";
 import { openSafetensors, type TensorEntry, writeSafetensors } from "../weights/safetensors.ts";
 import type { Json } from "./checkpoint.ts";
 import type { Stream } from "./data.ts";
@@ -19,7 +20,6 @@ const CLASSES: Readonly<Record<string, string>> = {
 };
 
 const WEIGHTS = "model.safetensors";
-const HEADS = "heads.safetensors";
 
 /**
  * Writes a trained model as transformers loads it: with a CTC head named `lm_head` as `...ForCTC`, else with its first
@@ -33,13 +33,19 @@ export function exportModel(folder: string, task: Task, store: ParameterStore, m
   const heads: TensorEntry[] = [];
   for (const [name, { shape }] of store.specs) {
     const entry: TensorEntry = { name, dtype: "F32", shape: [...shape], data: store.array(name) };
-    (isHead(name, model) ? heads : entries).push(entry);
+    (isInModel(name, task) ? entries : heads).push(entry);
   }
   if (classifier !== undefined) entries.push(...asClassifier(classifier, store, model.upstream.hiddenSize));
   writeSafetensors(join(folder, WEIGHTS), entries);
-  if (heads.length > 0) writeSafetensors(join(folder, HEADS), heads);
+  if (heads.length > 0) writeSafetensors(join(folder, HEADS_FILE), heads);
   const { sampleRate, normalize } = main.spec;
-  writeDescription(folder, task, { sampleRate, normalize });
+  const pretraining = entries.some(({ name }) => headOf(name) === "pre-training");
+  writeDescription(
+    folder,
+    task,
+    { sampleRate, normalize },
+    pretraining ? { architectures: [`${CLASSES[model.upstream.modelType]}ForPreTraining`] } : {},
+  );
   const targets = Object.fromEntries(objectives.map(({ name, target }) => [name, targetToJson(target)]));
   writeJson(join(folder, "targets.json"), targets);
 }
@@ -85,8 +91,19 @@ export function writeDescription(
   });
 }
 
-const isHead = (name: string, { upstream }: Model): boolean =>
-  !name.startsWith(`${upstream.prefix}.`) && !name.startsWith("lm_head.");
+/**
+ * Whether a parameter stands in the model's own file: the upstream's, a CTC head's, and the pre-training heads where the
+ * model has no other head and transformers has a class with them. The rest stands in `heads.safetensors`.
+ */
+const isInModel = (name: string, { model: { upstream }, objectives }: Task): boolean =>
+  name.startsWith(`${upstream.prefix}.`) ||
+  name.startsWith("lm_head.") ||
+  (objectives.every(isPretraining) &&
+    headOf(name) === "pre-training" &&
+    inTransformers(upstream.modelType as Family, name));
+
+/** An objective whose head is among the pre-training heads, or which has none. */
+const isPretraining = ({ path }: TaskObjective): boolean => headOf(`${path}.weight`) === "pre-training";
 
 /**
  * Our classifier W mean(h) + b as transformers' classifier(mean(projector(h))): the projector is the identity.
@@ -144,11 +161,11 @@ function configOf(
 export function importModel(folder: string, task: Task, store: ParameterStore): void {
   for (const [file, mine] of [
     [WEIGHTS, false],
-    [HEADS, true],
+    [HEADS_FILE, true],
   ] as const) {
     const wanted = new Map(
       [...store.specs]
-        .filter(([name]) => isHead(name, task.model) === mine)
+        .filter(([name]) => isInModel(name, task) !== mine)
         .map(([name, spec]) => [name, spec.shape]),
     );
     if (wanted.size === 0) continue;

@@ -213,7 +213,7 @@ const gradientsInto = (store: ParameterStore, program: Program): Record<string, 
 
 const scalarOf = ({ data }: Value): number => (data as Float32Array)[0];
 
-function recomputed(region: string, which: "all" | readonly number[]): boolean {
+export function recomputed(region: string, which: "all" | readonly number[]): boolean {
   if (which === "all") return /^(encoder\.layers|feature_extractor)\.\d+$/.test(region);
   return which.some((layer) => region === `encoder.layers.${layer}`);
 }

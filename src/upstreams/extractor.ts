@@ -6,7 +6,10 @@ import { region, type Tensor } from "../tensor/tensor.ts";
 import type { EncoderConfig, ExtractorConfig } from "./config.ts";
 
 /** Frames that the extractor leaves of `samples` samples. */
-export function extractorFrames(samples: Dim, { conv_kernel, conv_stride }: ExtractorConfig): Dim {
+export function extractorFrames(
+  samples: Dim,
+  { conv_kernel, conv_stride }: Pick<ExtractorConfig, "conv_kernel" | "conv_stride">,
+): Dim {
   return conv_kernel.reduce<Dim>(
     (size, kernel, i) =>
       ops.convFrames(size, kernel, { stride: conv_stride[i], before: 0, after: 0, dilation: 1, groups: 1 }),

@@ -4,7 +4,9 @@ import { decoar2, parseDecoar2Config } from "./decoar2.ts";
 import { hubert, parseHubertConfig } from "./hubert.ts";
 import { logMel, parseLogMelConfig } from "./log-mel.ts";
 import { parsePaseConfig, pase } from "./pase.ts";
+import { parsePasePlusConfig, pasePlus } from "./pase-plus.ts";
 import type { Upstream } from "./upstream.ts";
+import { parseVqWav2VecConfig, vqWav2Vec } from "./vq-wav2vec.ts";
 import { parseWav2Vec2Config, wav2vec2 } from "./wav2vec2.ts";
 import { parseWavLMConfig, wavlm } from "./wavlm.ts";
 
@@ -15,7 +17,7 @@ export { parseWav2Vec2Config, type Wav2Vec2Config, wav2vec2 } from "./wav2vec2.t
 
 type Read = (json: unknown, where: string) => Upstream;
 
-/** Families by Hugging Face's `model_type`; "decoar2", "pase" and "log-mel" are ours. */
+/** Families by Hugging Face's `model_type`; those that transformers does not have are ours. */
 const FAMILIES: Readonly<Record<string, Read>> = {
   wav2vec2: (json, where) => wav2vec2(parseWav2Vec2Config(json, where)),
   hubert: (json, where) => hubert(parseHubertConfig(json, where)),
@@ -23,6 +25,8 @@ const FAMILIES: Readonly<Record<string, Read>> = {
   "data2vec-audio": (json, where) => data2vec(parseData2VecConfig(json, where)),
   decoar2: (json, where) => decoar2(parseDecoar2Config(json, where)),
   pase: (json, where) => pase(parsePaseConfig(json, where)),
+  "pase-plus": (json, where) => pasePlus(parsePasePlusConfig(json, where)),
+  "vq-wav2vec": (json, where) => vqWav2Vec(parseVqWav2VecConfig(json, where)),
   "log-mel": (json, where) => logMel(parseLogMelConfig(json, where)),
 };
 

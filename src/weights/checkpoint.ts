@@ -13,6 +13,7 @@ import {
   PREFIXES,
   planNames,
 } from "./names.ts";
+import { pasePlusConfigFrom } from "./own-config.ts";
 import { Instance, TensorRef } from "./pickle-globals.ts";
 import { lookUp, type Plain, plainOf, type Settings } from "./plain-data.ts";
 import { openSafetensors } from "./safetensors.ts";
@@ -24,7 +25,15 @@ import { openTorchArchive } from "./torch-archive.ts";
 export interface Checkpoint {
   path: string;
   /** What kind of file it was, for the plan's heading. */
-  source: "Hugging Face folder" | "fairseq" | "WavLM" | "s3prl" | "s3prl downstream run" | "DeCoAR 2.0";
+  source:
+    | "Hugging Face folder"
+    | "fairseq"
+    | "WavLM"
+    | "s3prl"
+    | "s3prl downstream run"
+    | "DeCoAR 2.0"
+    | "PASE+"
+    | "no weights";
   family: Family;
   /** As in `config.json`. */
   config: Record<string, unknown>;
@@ -110,16 +119,19 @@ const PRETRAINING: Partial<Record<Family, string[]>> = {
   hubert: ["final_proj.weight", "label_embs_concat"],
 };
 
+/** The pre-training heads that a model's family needs (undefined where none are known), and those it lacks. */
+export function pretrainingHeadsOf({ family, weights }: Checkpoint, needed = PRETRAINING[family]) {
+  return { needed, missing: (needed ?? []).filter((name) => !weights.infos.has(name)) };
+}
+
 /**
  * Refuses a model that cannot be pre-trained further because its pre-training heads are not in the file: by default all
  * those of its family, else the given ones.
  */
-export function requirePretrainingHeads(
-  { path, family, weights }: Checkpoint,
-  needed = PRETRAINING[family],
-): void {
+export function requirePretrainingHeads(checkpoint: Checkpoint, wanted?: string[]): void {
+  const { path, family } = checkpoint;
+  const { needed, missing } = pretrainingHeadsOf(checkpoint, wanted);
   if (!needed) throw new UserError(`${path}: continued pre-training of ${family} models is not supported`);
-  const missing = needed.filter((name) => !weights.infos.has(name));
   if (missing.length === 0) return;
   throw new UserError(
     `${path}: cannot be pre-trained further, for it lacks the pre-training heads (${missing.join(", ")}); ` +
@@ -133,6 +145,8 @@ function openTorchCheckpoint(path: string, dictionary: string | undefined): Chec
     const { root } = archive;
     if (!(root instanceof Map)) throw new UserError(`${path}: is not a checkpoint (no dict at its top)`);
     if (root.has("Downstream") || root.has("Featurizer")) return fromDownstreamRun(path, archive, root);
+    const state = root.get("state_dict") instanceof Map ? (root.get("state_dict") as Dict) : root;
+    if (state.has("blocks.0.conv.low_hz_")) return fromPasePlus(path, archive, state);
     const weightsKey = root.has("model_weight") ? "model_weight" : "model";
     const tensors = root.get(weightsKey);
     if (!(tensors instanceof Map)) {
@@ -174,6 +188,13 @@ function named(
   const stray = others.find((name) => [...plan.names.values()].includes(name));
   if (stray !== undefined) throw new UserError(`${path}: ${quote(stray)} is no tensor`);
   return { weights: renamed(archive.tensors(refs), plan.names), plan };
+}
+
+function fromPasePlus(path: string, archive: Archive, state: Dict): Checkpoint {
+  const { weights, plan } = named(path, archive, state, "pase-plus");
+  const notes = ["SincNet filters of 251 samples and strides 1, 10, 2, 1, 2, 1, 2, 2, as in PASE+.cfg"];
+  const config = pasePlusConfigFrom(path, weights);
+  return { path, source: "PASE+", family: "pase-plus", config, weights, plan, notes };
 }
 
 function fromModel(

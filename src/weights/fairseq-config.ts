@@ -1,5 +1,7 @@
 import { quote, UserError } from "../errors.ts";
+import { convLayers } from "./conv-layers.ts";
 import { type Family, PREFIXES } from "./names.ts";
+import { vqWav2VecConfigFrom } from "./own-config.ts";
 import { lookUp, type Plain, type Settings } from "./plain-data.ts";
 import type { TensorFile } from "./tensor-file.ts";
 
@@ -100,6 +102,7 @@ function familyOf(path: string, model: Settings, state: Settings): Family {
 /** The family where tensor names alone decide it; wav2vec 2.0 and HuBERT differ only in their heads. */
 export function familyByNames(names: readonly string[]): Family | undefined {
   const some = (pattern: RegExp) => names.some((name) => pattern.test(name));
+  if (some(/^feature_aggregator\./)) return "vq-wav2vec";
   if (some(/self_attn\.grep_a$/)) return "wavlm";
   if (some(/encoder\.pos_conv\.\d+\.0\.weight$/)) return "data2vec-audio";
   if (some(/label_embs_concat$/)) return "hubert";
@@ -126,6 +129,7 @@ export function configFrom(
   { family, model, fineTuning }: CheckpointSettings,
   weights: TensorFile,
 ): Record<string, unknown> {
+  if (family === "vq-wav2vec") return vqWav2VecConfigFrom(path, model);
   const number = (key: string, otherwise: number): number => {
     const value = fineTuning?.get(key) ?? model.get(key);
     return typeof value === "number" ? value : otherwise;
@@ -218,36 +222,6 @@ function architecture(family: Family, weights: TensorFile): string {
   if (weights.infos.has("lm_head.weight")) return `${ARCHITECTURE[family]}ForCTC`;
   const pretraining = family === "wav2vec2" && weights.infos.has("quantizer.codevectors");
   return `${ARCHITECTURE[family]}${pretraining ? "ForPreTraining" : "Model"}`;
-}
-
-const DEFAULT_CONV = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2";
-const TERM = /^\[((?:\(\d+,\d+,\d+\),?)*)\](?:\*(\d+))?$/;
-
-/**
- * The convolutions (dim, kernel, stride) from fairseq's Python expression, such as `[(512,10,5)] + [(512,3,2)] * 4`.
- * fairseq evaluates it; we read lists of triples, sums and repetitions and nothing else.
- */
-export function convLayers(path: string, text: Plain | undefined): [number, number, number][] {
-  const expression = text ?? DEFAULT_CONV;
-  const fail = (): never => {
-    throw new UserError(
-      `${path}: has conv_feature_layers ${quote(typeof expression === "string" ? expression : "of no text")}, ` +
-        `which is not a sum of lists of (dim, kernel, stride)`,
-    );
-  };
-  if (typeof expression !== "string" || expression.length > 2000) return fail();
-  const layers: [number, number, number][] = [];
-  for (const term of expression.replace(/\s/g, "").split("+")) {
-    const match = TERM.exec(term) ?? fail();
-    const triples = [...match[1].matchAll(/\((\d+),(\d+),(\d+)\)/g)];
-    const times = Number(match[2] ?? 1);
-    if (times > 100 || layers.length + times * triples.length > 100) return fail();
-    for (let i = 0; i < times; i++) {
-      for (const [, dim, kernel, stride] of triples)
-        layers.push([Number(dim), Number(kernel), Number(stride)]);
-    }
-  }
-  return layers.length ? layers : fail();
 }
 
 /**

@@ -2,8 +2,14 @@ import { quote, UserError } from "../errors.ts";
 
 /** Model families whose checkpoints we read, by Hugging Face's `model_type`; those that transformers does not have are ours. */
 export type Family = "wav2vec2" | "hubert" | "wavlm" | "data2vec-audio" | OwnFamily;
-type OwnFamily = "decoar2" | "pase" | "log-mel";
-const OWN: readonly string[] = ["decoar2", "pase", "log-mel"] satisfies OwnFamily[];
+type OwnFamily = "decoar2" | "pase" | "pase-plus" | "vq-wav2vec" | "log-mel";
+const OWN: readonly string[] = [
+  "decoar2",
+  "pase",
+  "pase-plus",
+  "vq-wav2vec",
+  "log-mel",
+] satisfies OwnFamily[];
 
 /** Whether transformers has a class for the family. */
 export const isInTransformers = (family: Family): boolean => !OWN.includes(family);
@@ -16,11 +22,18 @@ export const PREFIXES: Record<Family, string> = {
   "data2vec-audio": "data2vec_audio.",
   decoar2: "decoar2.",
   pase: "pase.",
+  "pase-plus": "pase_plus.",
+  "vq-wav2vec": "vq_wav2vec.",
   "log-mel": "log_mel.",
 };
 
 // A bare base model (hubert-base-ls960, say) is saved without its prefix; these are the names it starts with.
 const BARE = /^(feature_extractor|feature_projection|encoder|adapter)\.|^masked_spec_embed$/;
+// Models that only their authors' files have keep the names there.
+const AUTHORS: Partial<Record<Family, RegExp>> = {
+  "vq-wav2vec": /^(feature_extractor|vector_quantizer|feature_aggregator)\./,
+  "pase-plus": /^(blocks|denseskips|rnn|W|norm_out)\./,
+};
 
 // The parts that are not the encoder, by their first name. The pre-training ones are trained on in continued pre-training.
 const TASK_HEADS = ["lm_head", "projector", "classifier", "layer_weights"];
@@ -64,7 +77,7 @@ export const legacyWeightNorm = (name: string): string =>
  */
 export function huggingFaceName(name: string, family: Family): string {
   const modern = modernWeightNorm(name);
-  return BARE.test(modern) ? PREFIXES[family] + modern : modern;
+  return (AUTHORS[family] ?? BARE).test(modern) ? PREFIXES[family] + modern : modern;
 }
 
 /** fairseq's names (s3prl and WavLM's authors use them too) and what transformers calls the same, in order of trial. */
@@ -123,6 +136,15 @@ const DROPPED: Partial<Record<Family, readonly [RegExp, string][]>> = {
     [/^_ema$|^_ema\./, "the teacher's moving average, needed only to resume its own pre-training"],
     [/^final_proj\./, "data2vec's regression head, used only in its own pre-training"],
   ],
+  "vq-wav2vec": [
+    [
+      /^(wav2vec_predictions|project_features)\./,
+      "the prediction of later frames, used only in its own pre-training",
+    ],
+  ],
+  "pase-plus": [
+    [/\.num_batches_tracked$/, "batch norm's count of batches, which its statistics do not need"],
+  ],
   // s3prl builds only the projection and the encoder, and loads the rest of the file into nothing.
   decoar2: [
     [/^mask_emb$/, "DeCoAR 2.0's mask vector, used only in its own pre-training"],
@@ -157,13 +179,13 @@ export const speaksFairseq = (names: Iterable<string>): boolean =>
 
 function translate(from: string, family: Family, fairseq: boolean): PlanLine | undefined {
   const bare = from.replace(WRAPPERS, "");
+  const dropped = DROPPED[family]?.find(([pattern]) => pattern.test(bare));
+  if (dropped) return { from, action: "dropped", why: dropped[1] };
   if (!fairseq) {
     const to = huggingFaceName(from.replace(/^(module\.)?(model\.)?/, ""), family);
     if (!to.startsWith(PREFIXES[family]) && !headOf(to)) return undefined;
-    return line(from, to, "Hugging Face's own name");
+    return line(from, to, isInTransformers(family) ? "Hugging Face's own name" : "its authors' name for it");
   }
-  const dropped = DROPPED[family]?.find(([pattern]) => pattern.test(bare));
-  if (dropped) return { from, action: "dropped", why: dropped[1] };
   // w2v_encoder.proj is the fine-tuned output layer; HuBERT's fine-tuned models call it the same.
   const output = /^(?:module\.)?w2v_encoder\.proj\.(weight|bias)$/.exec(from);
   if (output) return line(from, `lm_head.${output[1]}`, "fairseq's output layer");

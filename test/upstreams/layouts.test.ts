@@ -71,6 +71,18 @@ describe("real sizes", () => {
     expect([upstream.hop, upstream.hiddenSize, upstream.frames(80_000)]).toEqual([160, width, 498]);
   });
 
+  // Counted in the authors' own code of the same configuration (scripts/reference/upstream-own.py).
+  test.each([
+    ["vq-wav2vec", { vq_depth: 2, combine_groups: true }, 512, 13, 30_917_248, 160, 498],
+    ["pase-plus", {}, 256, 1, 7_837_248, 160, 500],
+  ])("%s as released: 100 frames a second", (model_type, config, width, states, parameters, hop, frames) => {
+    const { upstream, table, hidden, last } = trace({ model_type, ...config });
+    expect([...table.specs.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0)).toBe(parameters);
+    const shape = showShape([symbol("batch"), upstream.frames(symbol("samples")), width]);
+    expect([last, ...hidden].map((t) => showShape(t.shape))).toEqual(Array(states + 1).fill(shape));
+    expect([upstream.hop, upstream.frames(80_000)]).toEqual([hop, frames]);
+  });
+
   test("log-mel: 80 bands and their slopes, without parameters", () => {
     const { upstream, table, hidden } = trace({ model_type: "log-mel" });
     expect([hidden.length, upstream.hop, upstream.hiddenSize, upstream.layers]).toEqual([1, 160, 240, 0]);
@@ -78,14 +90,17 @@ describe("real sizes", () => {
   });
 });
 
-test("a DeCoAR 2.0 checkpoint fits the model, every tensor once", () => {
-  const path = new URL("../fixtures/weights/checkpoints/decoar2.pt", import.meta.url).pathname;
-  const { config, weights } = openCheckpoint(path);
-  const { table } = trace({ ...config });
-  const wanted = new Map([...table.specs].map(([name, { shape }]) => [name, shape]));
-  expect([...loadStrict(weights, wanted).infos.keys()]).toEqual([...wanted.keys()]);
-  weights.close();
-});
+test.each(["decoar2.pt", "vq-wav2vec.pt", "pase-plus.ckpt"])(
+  "%s fits the model, every tensor once",
+  (file) => {
+    const path = new URL(`../fixtures/weights/checkpoints/${file}`, import.meta.url).pathname;
+    const { config, weights } = openCheckpoint(path);
+    const { table } = trace({ ...config });
+    const wanted = new Map([...table.specs].map(([name, { shape }]) => [name, shape]));
+    expect([...loadStrict(weights, wanted).infos.keys()]).toEqual([...wanted.keys()]);
+    weights.close();
+  },
+);
 
 describe("configurations that are refused", () => {
   test.each([
@@ -103,6 +118,10 @@ describe("configurations that are refused", () => {
     [{ model_type: "pase", cnn_kernel_size: 4 }, /"cnn_kernel_size" is not usable: it must be odd/],
     [{ model_type: "pase", frequency_pooling: 8 }, /"frequency_pooling" is not usable: no band is left/],
     [{ model_type: "pase", normalize: "global" }, /`global` wants feature_mean and feature_std/],
+    [{ model_type: "vq-wav2vec", vq_type: "kmeans" }, /"vq_type" is not usable: it must be gumbel or none/],
+    [{ model_type: "vq-wav2vec", vq_groups: 3 }, /"vq_groups" is not usable: the width of the code/],
+    [{ model_type: "pase-plus", kwidths: [5, 5] }, /equally many entries/],
+    [{ model_type: "pase-plus", layerdrop: 0.1 }, /"layerdrop" is not usable: this model has no layers/],
     [{ model_type: "log-mel", deltas: 3 }, /"deltas" is not usable/],
   ])("%j", (config, sentence) => {
     expect(() => upstreamOf(config, "config.json")).toThrow(sentence);

@@ -27,6 +27,24 @@ describe("a training step", () => {
     ["data2vec-audio", { ...plain, ...random, num_conv_pos_embeddings: 2, conv_pos_kernel_size: 5 }],
     ["decoar2", { ...plain, ...random }],
     ["pase", { cnn_channels: [4, 4], rnn_layers: 2, rnn_neurons: 8, dnn_neurons: [8], mask_time_prob: 0.2 }],
+    [
+      "pase-plus",
+      {
+        kwidths: [31, 20, 11],
+        strides: [1, 10, 8],
+        fmaps: [4, 4, 4],
+        emb_dim: 8,
+        rnn_dim: 8,
+        mask_time_prob: 0.2,
+      },
+    ],
+    [
+      "vq-wav2vec",
+      {
+        ...{ conv_dim: [8, 8], conv_kernel: [40, 16], conv_stride: [20, 8], vq_vars: 4 },
+        ...{ aggregator_dim: [8, 8], aggregator_kernel: [2, 3], dropout: 0.1, mask_time_prob: 0.2 },
+      },
+    ],
     ["log-mel", { mask_time_prob: 0.2 }],
   ])("of %s has finite gradients that reach the heads and most of the model", async (model_type, config) => {
     const objectives = {

@@ -19,7 +19,7 @@ import {
   readDictionary,
   requirePretrainingHeads,
 } from "../../src/weights/checkpoint.ts";
-import { convLayers } from "../../src/weights/fairseq-config.ts";
+import { convLayers } from "../../src/weights/conv-layers.ts";
 import {
   formatPlan,
   headOf,
@@ -31,7 +31,7 @@ import {
 } from "../../src/weights/names.ts";
 import { Instance } from "../../src/weights/pickle-globals.ts";
 import { lookUp, plainOf } from "../../src/weights/plain-data.ts";
-import { writeSafetensors } from "../../src/weights/safetensors.ts";
+import { openSafetensors, writeSafetensors } from "../../src/weights/safetensors.ts";
 import { referenceDir } from "../shared.ts";
 import { archive, bytes, dict, global, pickle, tensor, value } from "./archive-builder.ts";
 
@@ -222,6 +222,28 @@ describe("what each layout says of its model", () => {
       "final_proj.weight",
     ]);
     expect(notes).toEqual(["attention heads of 64 dimensions, as in every released model"]);
+  });
+
+  test.each([
+    ["vq-wav2vec.pt", "fairseq", "vq-wav2vec", /^wav2vec_predictions\.project_to_steps/],
+    ["pase-plus.ckpt", "PASE+", "pase-plus", /\.num_batches_tracked$/],
+  ])("%s: its authors' names and settings, the rest dropped by name", (file, source, family, dropped) => {
+    const reference = join(import.meta.dirname, "../fixtures/reference", `${family}-tiny`);
+    const checkpoint = openCheckpoint(join(fixtures, file));
+    expect([checkpoint.source, checkpoint.family]).toEqual([source, family]);
+    // The reference folder has the same weights and says the configuration itself.
+    const said = JSON.parse(readFileSync(join(reference, "config.json"), "utf8"));
+    const shared = Object.keys(said).filter((key) => key in checkpoint.config);
+    expect(shared.length).toBeGreaterThan(7);
+    for (const key of shared) expect([key, checkpoint.config[key]]).toEqual([key, said[key]]);
+    const same = openSafetensors(join(reference, "model.safetensors"));
+    const names = [...same.infos.keys()].filter((name) => !name.startsWith("lm_head."));
+    expect([...checkpoint.weights.infos.keys()].sort()).toEqual(names.sort());
+    for (const name of names) expect(checkpoint.weights.readF32(name)).toEqual(same.readF32(name));
+    const lines = checkpoint.plan.lines.filter(({ action }) => action === "dropped");
+    expect(lines.length).toBeGreaterThan(0);
+    for (const { from } of lines) expect(from).toMatch(dropped);
+    for (const each of [checkpoint.weights, same]) each.close();
   });
 
   test("an s3prl run: sizes from the weights, notes say what is taken as usual; a frozen one is refused", () => {

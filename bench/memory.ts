@@ -87,6 +87,7 @@ for (let step = 1; step <= Number(values.steps); step++) {
     ...ctc.feeds({ ...objective, spec: ctc.schema.parse(objective.spec), target: objective.target }, rows, {
       frames: counts,
       width: Math.max(...counts),
+      times: [],
       keys: [1, step],
     }),
     ...randomFeeds(model, waves, 1, step),

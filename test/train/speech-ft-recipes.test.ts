@@ -9,6 +9,7 @@ const speechFt = all.filter((path) => path.includes("speech-ft-")).sort();
 
 /** Corpus and task, steps and utterances of an update: Speech-FT, appendix D; facts of Tables 1, 3, 4 and 6. */
 const rows: Record<string, [steps: number, batch: number]> = {
+  "aishell3/speech-ft-hubert.yaml": [100_000, 32],
   "crema-d/speech-ft-er.yaml": [15_510, 32],
   "iemocap/speech-ft-er.yaml": [30_000, 32],
   "librispeech/speech-ft-asr.yaml": [200_000, 32],

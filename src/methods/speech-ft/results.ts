@@ -82,7 +82,7 @@ function baseOf({ upstream, tiny, folder }: ReplicationOptions): string {
   if (tiny) return tinyModel(join(folder, "tiny-model"));
   if (existsSync(join(NANO, "config.json"))) return NANO;
   throw new UserError(
-    `--upstream: there is no ${resolve(NANO)}; name the folder of a small pre-trained model to start from`,
+    `--upstream: there is no ${resolve(NANO)}; make it with \`voxsmith train recipes/pretrain/nano.yaml --data DATA --out ${NANO}\`, or name another small pre-trained model`,
   );
 }
 

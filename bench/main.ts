@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { alternate, type Case, type Row } from "./alternate.ts";
+import { benchAssess } from "./assess.ts";
 import { benchAudio } from "./audio.ts";
 import { benchFeatures } from "./features.ts";
 import { benchLong } from "./long.ts";
@@ -12,6 +13,7 @@ const USAGE = `npm run bench -- NAME [options]
 
   train-step   a wav2vec2-base CTC training step, 4 x 5 s, Adam, clipping: forward, backward, update
   infer        the forward pass of wav2vec2-base over 10 s
+  assess       a severity report of 10 s at base size, model loaded and from a cold process
   audio        decoding, resampling and spectra
   features     eGeMAPS over real files
   select       weights of pretext tasks at the paper's size, over generated audio
@@ -108,6 +110,7 @@ async function compare(all: readonly Case[]): Promise<void> {
 if (values.help || name === undefined) console.log(USAGE);
 else if (name === "train-step") await compare(trainingCases());
 else if (name === "infer") await compare(inferenceCases());
+else if (name === "assess") await benchAssess(values.json, { rounds, threads });
 else if (name === "audio") await benchAudio(values.json);
 else if (name === "select") await benchSelect(values.json);
 else if (name === "probe")
@@ -118,7 +121,7 @@ else if (name === "prefetch") await benchPrefetch(values.json, { threads, steps:
 else if (name === "merge") await benchMerge(values.json, { peer: values.peer, rounds });
 else {
   console.error(
-    `bench: there is no "${name}"; it can be train-step, infer, audio, features, long, prefetch, select, probe or merge`,
+    `bench: there is no "${name}"; it can be train-step, infer, assess, audio, features, long, prefetch, select, probe or merge`,
   );
   process.exitCode = 2;
 }

@@ -40,8 +40,13 @@ export const commands: CommandEntry[] = [
     load: () => import("./merge.ts"),
   },
   {
+    name: "assess",
+    summary: "grade recordings of a speaker with a severity model, into a report that says why",
+    load: () => import("./assess.ts"),
+  },
+  {
     name: "severity",
-    summary: "studies of graded speech: cross-validation over speakers, grid",
+    summary: "studies of graded speech: cross-validation over speakers, grid, analysis",
     load: () => import("./severity.ts"),
   },
   {

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { newCommand } from "./command.ts";
+import { analyseCommand } from "./severity-analyse.ts";
 import { cellsCommand } from "./severity-cells.ts";
 import { cvCommand, gridCommand } from "./severity-study.ts";
 
@@ -7,13 +8,14 @@ import { cvCommand, gridCommand } from "./severity-study.ts";
 export function command(): Command {
   const root = newCommand(
     "severity",
-    "Studies of graded speech: cross-validation over speakers, and the grid of the severity paper.",
+    "Studies of graded speech: cross-validation over speakers, the grid of the severity paper, and what models have learned.",
     [
       "severity cv recipes/qolt/severity.yaml --data qolt --plan",
       "severity grid recipes/qolt/severity.yaml --data qolt --jobs 2",
+      "severity analyse runs/multi runs/single --data qolt --out analysis.html",
     ],
   ).helpCommand(false);
-  for (const each of [cvCommand(), gridCommand()]) root.addCommand(each);
+  for (const each of [cvCommand(), gridCommand(), analyseCommand()]) root.addCommand(each);
   root.addCommand(cellsCommand(), { hidden: true });
   return root;
 }

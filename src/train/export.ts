@@ -26,7 +26,12 @@ const WEIGHTS = "model.safetensors";
  * pooled classifier as `...ForSequenceClassification`, else bare. All heads but `lm_head` also stand, under our names, in
  * `heads.safetensors`; `targets.json` says what the heads' outputs mean.
  */
-export function exportModel(folder: string, task: Task, store: ParameterStore, main: Stream): void {
+export function exportModel(
+  folder: string,
+  task: Task,
+  store: ParameterStore,
+  main: Pick<Stream, "spec">,
+): void {
   const { model, objectives } = task;
   const { classifier } = knownHeads(task);
   const entries: TensorEntry[] = [];

@@ -21,6 +21,10 @@ const severity: Record<string, string> = {
   M03: "mild",
 };
 
+/** Mild and moderate are two speakers each: together they are enough to learn from some and be tested on others. */
+const gradeOf = (of: string | undefined): string =>
+  of === undefined ? "unknown" : of === "severe" ? "severe" : "mild-moderate";
+
 /** TORGO: English dysarthric speech of eight speakers, and seven controls. */
 export const torgo: Reader = {
   title: "TORGO: dysarthric and control speech in English",
@@ -51,6 +55,7 @@ export const torgo: Reader = {
           text: text.replaceAll(/\s*\[[^\]]*\]/g, ""),
           labels: {
             severity: control ? "none" : (severity[speaker] ?? "unknown"),
+            grade: control ? "none" : gradeOf(severity[speaker]),
             dysarthria: control ? "no" : "yes",
             gender: speaker.startsWith("F") ? "female" : "male",
             session,

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { loadavg, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { encodeWav } from "../src/audio/wav.ts";
 import { Assessor } from "../src/methods/severity/assess/assess.ts";
@@ -61,6 +61,21 @@ function speech(): Float32Array {
   });
 }
 
+const used = ({ user, system }: NodeJS.CpuUsage) => (user + system) / 1000;
+const median = (values: readonly number[]) =>
+  Math.round([...values].sort((a, b) => a - b)[values.length >> 1]);
+
+/** Milliseconds of processor time of all children that have ended; NaN where the system does not tell. */
+function childrenCpu(): number {
+  try {
+    // Fields 16 and 17 of /proc/self/stat: user and system time of waited-for children, in hundredths of a second.
+    const fields = readFileSync("/proc/self/stat", "utf8").split(") ")[1].split(" ");
+    return 10 * (Number(fields[13]) + Number(fields[14]));
+  } catch {
+    return Number.NaN;
+  }
+}
+
 /** Times `voxsmith assess` of 10 s: with the model loaded, and from a cold process with a report. */
 export async function benchAssess(
   json: boolean,
@@ -74,18 +89,20 @@ export async function benchAssess(
     writeFileSync(recording, encodeWav(speech(), RATE));
     const { rounds, threads } = options;
     const assessor = await Assessor.open(run, { threads });
-    const warm: number[] = [];
+    const [warm, warmCpu]: number[][] = [[], []];
     for (let i = 0; i <= rounds; i++) {
-      const began = performance.now();
+      const [began, cpu] = [performance.now(), process.cpuUsage()];
       await assessor.assess([recording]);
       // The first one warms up.
-      if (i > 0) warm.push(performance.now() - began);
+      if (i === 0) continue;
+      warm.push(performance.now() - began);
+      warmCpu.push(used(process.cpuUsage(cpu)));
     }
     await assessor.dispose();
-    const cold: number[] = [];
+    const [cold, coldCpu]: number[][] = [[], []];
     for (let i = 0; i < rounds; i++) {
       const out = join(folder, `report-${i}.html`);
-      const began = performance.now();
+      const [began, before] = [performance.now(), childrenCpu()];
       const { status, stderr } = spawnSync(
         process.execPath,
         [bin, "assess", recording, "--model", run, "--threads", String(threads), "--out", out],
@@ -93,23 +110,25 @@ export async function benchAssess(
       );
       if (status !== 0) throw new Error(stderr);
       cold.push(performance.now() - began);
+      coldCpu.push(childrenCpu() - before);
     }
-    for (const [name, times] of [
-      ["assess: 10 s, base size, loaded", warm],
-      ["assess: 10 s, base size, cold process, HTML report", cold],
+    for (const [name, times, cpu] of [
+      ["assess: 10 s, base size, loaded", warm, warmCpu],
+      ["assess: 10 s, base size, cold process, HTML report", cold, coldCpu],
     ] as const) {
-      const sorted = [...times].sort((a, b) => a - b);
       const row = {
         name,
-        medianMs: Math.round(sorted[Math.floor(sorted.length / 2)]),
-        minMs: Math.round(sorted[0]),
+        medianMs: median(times),
+        minMs: Math.round(Math.min(...times)),
+        // What it costs whoever else is running: on idle cores the time is about this over the threads.
+        processorMs: median(cpu),
         rounds,
         threads,
       };
       console.log(
         json
           ? JSON.stringify(row)
-          : `${name} | ${row.medianMs} ms (min ${row.minMs}, ${rounds} rounds, ${threads} threads)`,
+          : `${name} | ${row.medianMs} ms (min ${row.minMs}), processor ${row.processorMs} ms, ${rounds} rounds, ${threads} threads, load average ${loadavg()[0].toFixed(1)}`,
       );
     }
   } finally {

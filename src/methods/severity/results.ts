@@ -97,7 +97,7 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
     planOf("severity-simulated.yaml", simulated, "simulated", {
       title: "Simulated grades over real speakers",
       about:
-        "Each of 50 speakers got one of five grades; the simulator of `voxsmith corpus simulate` changed their recordings accordingly. **No clinical data**: these figures compare methods and say nothing about patients.",
+        "Each speaker got one of five grades; the simulator of `voxsmith corpus simulate` changed their recordings accordingly. **No clinical data**: these figures compare methods and say nothing about patients.",
     }),
     planOf("age.yaml", age, "age", {
       title: "Real labels: age band and phones",
@@ -166,7 +166,7 @@ function describe(
 
 function sectionOf(
   outcomes: readonly { plan: PartPlan; outcome: PartOutcome }[],
-  { size, epochs }: Scale,
+  { size, epochs, mlpSettings }: Scale,
   upstream: string | undefined,
   options: ReplicationOptions,
 ): string {
@@ -175,7 +175,7 @@ function sectionOf(
       upstream === undefined
         ? "The upstream stands in for a pre-trained one: a transformer of 0.55 M parameters over log mel features, trained on phones of synthetic voices (`recipes/speechocean762/upstream.yaml`); it knows something of phones and nothing of grades, ages or these speakers."
         : `The upstream is \`${upstream}\`.`
-    } The hand-crafted set lacks what needs phones with times or a recogniser (rhythm, vowel space, correct phones), which this corpus does not have; 4 of the 320 perceptron settings were drawn for each search.`,
+    } The hand-crafted set lacks what needs phones with times or a recogniser (rhythm, vowel space, correct phones), which this corpus does not have; ${mlpSettings} of the 320 perceptron settings were drawn for each search, and the best baseline is the one that tests best, which favours it.`,
     "",
     "A claim *holds* where a 95 % bootstrap interval over speakers of the difference lies above 0, and is *undecided* where the difference is positive but the interval is not.",
     "",

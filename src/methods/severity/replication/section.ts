@@ -26,7 +26,7 @@ export function partSection(part: PartOutcome, classes: readonly string[]): stri
     );
   if (part.best.length > 0)
     lines.push(
-      `Best three on validation: ${part.best.map(({ alpha, e }) => `alpha = ${alpha}, e = ${e}`).join("; ")}.`,
+      `Best ${part.best.length} on validation: ${part.best.map(({ alpha, e }) => `alpha = ${alpha}, e = ${e}`).join("; ")}.`,
       "",
     );
   if (summaries.length > 0)
@@ -119,7 +119,9 @@ function errorRateClaim(grid: PartOutcome["grid"]): Claim {
   const mean = (list: number[]) => list.reduce((x, y) => x + y, 0) / list.length;
   const byAlpha = alphas.map((_, j) => mean(values.map((row) => row[j])));
   const byE = values.map(mean);
-  const rises = (list: number[]) => list.slice(1).every((v, i) => v >= list[i]);
+  // Nowhere lower, and higher in the end: rates that are all the same are no fall.
+  const rises = (list: number[]) =>
+    list.slice(1).every((v, i) => v >= list[i]) && list[list.length - 1] > list[0];
   const [alphaHolds, eHolds] = [rises(byAlpha), rises([...byE].reverse())];
   return {
     claim,

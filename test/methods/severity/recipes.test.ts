@@ -134,7 +134,6 @@ describe("recipes for clinical corpora", () => {
       "M01",
       "M07",
       "F02",
-      "M06",
       "M16",
       "M05",
       "M11",

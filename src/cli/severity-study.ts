@@ -3,7 +3,9 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { countBy } from "../corpus/group.ts";
 import { RunError, UserError } from "../errors.ts";
 import { ALL_BASELINES } from "../methods/severity/baselines/run.ts";
+import { CLASSIFIERS, type Classifier } from "../methods/severity/baselines/search.ts";
 import {
+  baselinesOnly,
   crossValidate,
   type ProtocolOptions,
   type ProtocolOutcome,
@@ -43,6 +45,7 @@ interface Options {
   alpha: number[];
   e: number[];
   select: Criterion;
+  classifiers?: Classifier[];
 }
 
 const shared = (command: Command): Command =>
@@ -77,6 +80,22 @@ export function cvCommand(): Command {
       const own = settingOf(study);
       const settings = options.single && own.alpha > 0 ? [{ alpha: 0, e: 0 }, own] : [own];
       await run("cv", study, settings, options, crossValidate);
+    });
+}
+
+/** `voxsmith severity baselines`: what any model has to beat, in minutes. */
+export function baselinesCommand(): Command {
+  return shared(
+    newCommand(
+      "baselines",
+      "Grades by acoustic features alone (eGeMAPS, hand-crafted, both) with support vectors, perceptrons and boosted trees, in the folds that `severity cv` and `severity grid` use. Nothing is trained on audio: it takes minutes.",
+      ["severity baselines recipes/qolt/severity.yaml --data qolt --classifiers svm,trees"],
+    ),
+  )
+    .summary("the classifiers over acoustic features alone, in the same folds")
+    .option("--classifiers <list>", "of svm, mlp and trees", classifiers, [...CLASSIFIERS])
+    .action(async (path: string, options: Options) => {
+      await run("baselines", studyOf(path, options), [], options, baselinesOnly);
     });
 }
 
@@ -141,7 +160,7 @@ type Protocol = (
 ) => Promise<ProtocolOutcome>;
 
 async function run(
-  kind: "cv" | "grid",
+  kind: "cv" | "grid" | "baselines",
   study: Study,
   settings: readonly Setting[],
   options: Options,
@@ -169,7 +188,13 @@ async function run(
     threads: options.threads,
     budget: options.budget && options.budget * 3600,
     retryFailed: options.retryFailed,
-    baselines: options.baselines ? { ...ALL_BASELINES, mlpSettings: options.mlpSettings } : undefined,
+    baselines: options.baselines
+      ? {
+          ...ALL_BASELINES,
+          classifiers: options.classifiers ?? CLASSIFIERS,
+          mlpSettings: options.mlpSettings,
+        }
+      : undefined,
     signal,
     log: (line) => process.stderr.write(`${line}\n`),
   }).finally(dispose);
@@ -232,4 +257,12 @@ function integers(text: string): number[] {
   if (values.some((value) => !Number.isInteger(value)))
     throw new InvalidArgumentError("It must be whole numbers with commas between, such as 0,2.");
   return [...new Set(values)];
+}
+
+function classifiers(text: string): Classifier[] {
+  const names = text.split(",");
+  const wrong = names.find((name) => !CLASSIFIERS.some((each) => each === name));
+  if (wrong !== undefined)
+    throw new InvalidArgumentError(`It must be some of ${CLASSIFIERS.join(", ")} with commas between.`);
+  return CLASSIFIERS.filter((each) => names.includes(each));
 }

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { newCommand } from "./command.ts";
 import { analyseCommand } from "./severity-analyse.ts";
 import { cellsCommand } from "./severity-cells.ts";
-import { cvCommand, gridCommand } from "./severity-study.ts";
+import { baselinesCommand, cvCommand, gridCommand } from "./severity-study.ts";
 
 /** `voxsmith severity`: studies of graded speech. */
 export function command(): Command {
@@ -15,7 +15,8 @@ export function command(): Command {
       "severity analyse runs/multi runs/single --data qolt --out analysis.html",
     ],
   ).helpCommand(false);
-  for (const each of [cvCommand(), gridCommand(), analyseCommand()]) root.addCommand(each);
+  for (const each of [cvCommand(), gridCommand(), baselinesCommand(), analyseCommand()])
+    root.addCommand(each);
   root.addCommand(cellsCommand(), { hidden: true });
   return root;
 }

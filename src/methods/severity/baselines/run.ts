@@ -82,7 +82,7 @@ export async function runBaselines(
       });
       if (search === undefined) return;
       const answers = answersOf(study, parts.test, search);
-      const text = JSON.stringify({ key: keyOf(study, spec), search, answers });
+      const text = JSON.stringify({ key: keyOf(study, spec, one), search, answers });
       writeAtomically(pathOf(study, one), (put) => put(Buffer.from(text)));
       results.push({ ...one, search, answers });
       options.log(
@@ -104,7 +104,9 @@ type Place = Pick<BaselineResult, "set" | "classifier" | "fold" | "seed">;
 const pathOf = ({ folder }: Study, { set, classifier, fold, seed }: Place) =>
   join(folder, "baselines", `${set}-${classifier}-fold${fold}-seed${seed}.json`);
 
-const keyOf = (study: Study, { mlpSettings }: BaselineSpec) => hash32(study.data, mlpSettings);
+/** What a search depends on besides its place; only perceptrons are drawn. */
+const keyOf = (study: Study, { mlpSettings }: BaselineSpec, { classifier }: Place) =>
+  hash32(study.data, classifier === "mlp" ? mlpSettings : 0);
 
 function readKept(study: Study, spec: BaselineSpec, place: Place) {
   const path = pathOf(study, place);
@@ -112,7 +114,7 @@ function readKept(study: Study, spec: BaselineSpec, place: Place) {
   const kept: { key: number; search: SearchResult; answers: Graded[] } = JSON.parse(
     readFileSync(path, "utf8"),
   );
-  return kept.key === keyOf(study, spec) ? { search: kept.search, answers: kept.answers } : undefined;
+  return kept.key === keyOf(study, spec, place) ? { search: kept.search, answers: kept.answers } : undefined;
 }
 
 function taskOf(

@@ -68,6 +68,13 @@ export async function crossValidate(
   return finish(study, rows, [], [], cells, runs, options);
 }
 
+/** The baselines alone: minutes instead of hours, and what any model has to beat. */
+export const baselinesOnly = (
+  study: Study,
+  _: readonly Setting[],
+  options: ProtocolOptions,
+): Promise<ProtocolOutcome> => finish(study, [], [], [], [], { results: new Map(), left: [] }, options);
+
 /**
  * A grid on every fold. In each fold the setting that does best on its validation part is chosen (over all seeds), and only
  * its runs are then asked about the test part; the single task, where the grid has it, is tested beside it.

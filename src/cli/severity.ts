@@ -14,7 +14,10 @@ export function command(): Command {
       "severity grid recipes/qolt/severity.yaml --data qolt --jobs 2",
       "severity analyse runs/multi runs/single --data qolt --out analysis.html",
     ],
-  ).helpCommand(false);
+  )
+    .helpCommand(false)
+    // Options after the name are that command's, --json too.
+    .enablePositionalOptions();
   for (const each of [cvCommand(), gridCommand(), baselinesCommand(), analyseCommand()])
     root.addCommand(each);
   root.addCommand(cellsCommand(), { hidden: true });

@@ -33,7 +33,7 @@ function randomRun(folder: string): void {
   );
   const entries = Object.entries(recipe.objectives);
   const paths = namePaths(entries);
-  const source = { utterances: [], corpus: recipe.corpus };
+  const source = { utterances: [], corpus: recipe.corpus, config: modelOf(recipe).config };
   const objectives = entries.map(
     ([name, spec]): TaskObjective => ({
       name,

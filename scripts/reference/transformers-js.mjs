@@ -9,7 +9,10 @@ env.allowRemoteModels = false;
 env.localModelPath = folder;
 const wav = readFileSync(file);
 const up = 16_000 / wav.readUInt32LE(24);
-const raw = Float32Array.from({ length: (wav.length - 44) >> 1 }, (_, i) => wav.readInt16LE(44 + 2 * i) / 32768);
+const raw = Float32Array.from(
+  { length: (wav.length - 44) >> 1 },
+  (_, i) => wav.readInt16LE(44 + 2 * i) / 32768,
+);
 // Straight lines between samples: good enough to see that symbols come out.
 const samples = Float32Array.from({ length: Math.floor(raw.length * up) }, (_, i) => {
   const [k, f] = [Math.floor(i / up), (i / up) % 1];

@@ -102,6 +102,7 @@ export interface Record_ {
 interface End {
   count?: number;
   start?: number;
+  directory?: number;
   comment?: string;
   /** Write sizes and places in 64 bits, as for archives beyond 4 GiB, and say this of where their end record is. */
   wide?: { endAt?: number | bigint; fields?: number };
@@ -173,7 +174,7 @@ export function zip(records: Record_[], end: End = {}): Uint8Array {
     little(0, 4),
     little(wide ? 0xffff : count, 2),
     little(wide ? 0xffff : count, 2),
-    little(wide ? 0xffffffff : directoryBytes.length, 4),
+    little(wide ? 0xffffffff : (end.directory ?? directoryBytes.length), 4),
     little(wide ? 0xffffffff : start, 4),
     little(comment.length, 2),
     comment,

@@ -30,6 +30,13 @@ const fixtures = join(import.meta.dirname, "../fixtures/weights/torch");
 
 const read = (data: Uint8Array) => readTorchArchive(memorySource(data, "m.pt"));
 
+/** Bytes of buffers that were made and are still held, or not collected yet. */
+function roomFor(run: () => void): number {
+  const before = process.memoryUsage().arrayBuffers;
+  run();
+  return process.memoryUsage().arrayBuffers - before;
+}
+
 interface Expected {
   dtype: string;
   shape: number[];
@@ -115,16 +122,21 @@ describe("files of torch.save", () => {
     expect(() => openTorchArchive(join(fixtures, name))).toThrow(message);
   });
 
-  test.each(["zip.pt", "legacy.pt", "nested.pt", "module.bin"])(
-    "%s cut short at each byte is refused",
-    (name) => {
-      const whole = new Uint8Array(readFileSync(join(fixtures, name)));
-      for (let size = 0; size < whole.length; size++) {
-        expect(() => read(whole.subarray(0, size)), `${size} bytes`).toThrow(UserError);
-      }
-      read(whole);
-    },
-  );
+  test.each([
+    ...["zip.pt", "nested.pt", "module.bin"],
+    ...["legacy.pt", "nested-legacy.pt", "code.pt", "code-legacy.pt"],
+  ])("%s cut short at each byte is refused, in little time and memory", (name) => {
+    const whole = new Uint8Array(readFileSync(join(fixtures, name)));
+    const began = performance.now();
+    let room = 0;
+    for (let size = 0; size < whole.length; size++) {
+      const refused = () => expect(() => read(whole.subarray(0, size)), `${size} bytes`).toThrow(UserError);
+      room = Math.max(room, roomFor(refused));
+    }
+    expect(room).toBeLessThan(1 << 20);
+    expect(performance.now() - began).toBeLessThan(20_000);
+    if (!name.startsWith("code")) read(whole);
+  });
 });
 
 const upstreams = referenceDir("upstreams");
@@ -275,7 +287,8 @@ describe("hostile pickles", () => {
     ],
   ])("%s", (_, pickled, message) => {
     for (const data of [archive(pickled, { 0: four }), legacy(pickled, [["0", 4, four]])]) {
-      expect(() => read(data)).toThrow(UserError);
+      // Whatever sizes it names, no room is made for what is not there.
+      expect(roomFor(() => expect(() => read(data)).toThrow(UserError))).toBeLessThan(1 << 20);
     }
     expect(() => read(archive(pickled, { 0: four }))).toThrow(message);
   });
@@ -385,10 +398,19 @@ describe("hostile archives", () => {
     ["more records than there are", zip([data], { count: 60_000 }), /damaged ZIP directory/],
     ["fewer records than there are", zip([data, bomb], { count: 1 }), /another length/],
     ["a directory elsewhere", zip([data], { start: 0 }), /between its ZIP directory and the end/],
+    ["a gigabyte of directory", zip([data], { directory: 2 ** 30 }), /between its ZIP directory and the end/],
+    ["a directory that begins before the file", zip([data], { start: 2 ** 31 }), /ZIP/],
+    ["an archive behind a pickle", bytes(pickle(value(1)), archive(good)), /not one of torch\.save/],
+    ["an archive behind a legacy file", bytes(legacy(good), archive(good)), /bytes after its last storage/],
     ["big-endian data", zip([data, { name: "a/byteorder", data: bytes("big") }]), /big-endian/],
   ])("%s", (_, file, message) => {
-    expect(() => read(file)).toThrow(UserError);
+    expect(roomFor(() => expect(() => read(file)).toThrow(UserError))).toBeLessThan(1 << 20);
     expect(() => read(file)).toThrow(message);
+  });
+
+  test("a pickle beyond any checkpoint's is refused before it is read", () => {
+    const file = archive(new Uint8Array((64 << 20) + 1));
+    expect(roomFor(() => expect(() => read(file)).toThrow(/pickle of 67108865 bytes/))).toBeLessThan(1 << 20);
   });
 
   test("sizes and places in 64 bits, true and false", () => {

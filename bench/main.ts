@@ -4,6 +4,7 @@ import { benchAssess } from "./assess.ts";
 import { benchAudio } from "./audio.ts";
 import { benchFeatures } from "./features.ts";
 import { benchLong } from "./long.ts";
+import { benchMaskedStep, benchTaskSwitch } from "./masks.ts";
 import { benchMerge } from "./merge.ts";
 import { benchPrefetch } from "./prefetch.ts";
 import { benchProbe } from "./probe.ts";
@@ -14,6 +15,8 @@ const USAGE = `npm run bench -- NAME [options]
   train-step   a wav2vec2-base CTC training step, 4 x 5 s, Adam, clipping: forward, backward, update
   infer        the forward pass of wav2vec2-base over 10 s
   assess       a severity report of 10 s at base size, model loaded and from a cold process
+  masked-step  the same step learning masks (S3-Router), beside the full one; thresholds beside torch.kthvalue and topk
+  task-switch  changing the task of a base-size model with masks: from packed bits, and as graph inputs
   audio        decoding, resampling and spectra
   features     eGeMAPS over real files
   select       weights of pretext tasks at the paper's size, over generated audio
@@ -111,6 +114,10 @@ if (values.help || name === undefined) console.log(USAGE);
 else if (name === "train-step") await compare(trainingCases());
 else if (name === "infer") await compare(inferenceCases());
 else if (name === "assess") await benchAssess(values.json, { rounds, threads });
+else if (name === "masked-step")
+  await benchMaskedStep({ json: values.json, python: values.peer, rounds, threads, only: values.only });
+else if (name === "task-switch")
+  await benchTaskSwitch({ json: values.json, rounds, threads, only: values.only });
 else if (name === "audio") await benchAudio(values.json);
 else if (name === "select") await benchSelect(values.json);
 else if (name === "probe")
@@ -121,7 +128,7 @@ else if (name === "prefetch") await benchPrefetch(values.json, { threads, steps:
 else if (name === "merge") await benchMerge(values.json, { peer: values.peer, rounds });
 else {
   console.error(
-    `bench: there is no "${name}"; it can be train-step, infer, assess, audio, features, long, prefetch, select, probe or merge`,
+    `bench: there is no "${name}"; it can be train-step, infer, masked-step, task-switch, assess, audio, features, long, prefetch, select, probe or merge`,
   );
   process.exitCode = 2;
 }

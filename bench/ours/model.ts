@@ -33,8 +33,11 @@ export interface BenchModel {
 }
 
 /** Traces the model; with `training` its randomness is part of the graph. */
-export function traceCtc(config: Wav2Vec2Config, training: boolean): BenchModel {
-  const table = new ParameterTable();
+export function traceCtc(
+  config: Wav2Vec2Config,
+  training: boolean,
+  table = new ParameterTable(),
+): BenchModel {
   const upstream = wav2vec2(config);
   const batch = symbol("batch");
   const audio = ops.input("audio", [batch, symbol("samples")]);

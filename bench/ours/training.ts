@@ -1,6 +1,8 @@
 import type { Value } from "../../src/runtime/program.ts";
+import { matricesOf, WeightMasks } from "../../src/train/masks.ts";
 import { Optimiser } from "../../src/train/optimiser.ts";
 import { compileTraining, gradientName } from "../../src/train/program.ts";
+import { mask as maskSchema } from "../../src/train/schema-learning.ts";
 import { ParameterStore } from "../../src/train/store.ts";
 import type { Wav2Vec2Config } from "../../src/upstreams/index.ts";
 import { traceCtc } from "./model.ts";
@@ -8,6 +10,8 @@ import { traceCtc } from "./model.ts";
 export interface TrainingSettings {
   mode: "fast" | "small";
   train: "frozen-extractor" | "all";
+  /** Learn masks over frozen weights (FFN, 10 %) instead of the weights. */
+  masked?: boolean;
   threads: number;
   profilePrefix?: string;
 }
@@ -18,13 +22,20 @@ export interface BuiltTraining {
   inputs: string[];
   /** Forward, backward, clipping and Adam on one batch; gives the loss. */
   step(feeds: Record<string, Value>): Promise<number>;
+  /** Milliseconds of the last step for score gradients, thresholds and effective weights. */
+  maskMs(): number;
   endProfiling(): Promise<void>;
 }
 
 /** A CTC training step with random weights. */
 export async function buildTraining(config: Wav2Vec2Config, o: TrainingSettings): Promise<BuiltTraining> {
   const traced = traceCtc(config, true);
-  const trained = (name: string) => o.train === "all" || !name.startsWith("wav2vec2.feature_extractor");
+  const spec = maskSchema.parse({});
+  const matrices = o.masked ? matricesOf(traced.table.specs.keys(), spec) : [];
+  const masked = new Set(matrices.map(({ name }) => name));
+  const trained = o.masked
+    ? (name: string) => masked.has(name) || /^lm_head|masked_spec_embed$/.test(name)
+    : (name: string) => o.train === "all" || !name.startsWith("wav2vec2.feature_extractor");
   const program = await compileTraining(
     traced.table,
     { loss: traced.loss, outputs: {}, inputs: traced.inputs },
@@ -35,28 +46,38 @@ export async function buildTraining(config: Wav2Vec2Config, o: TrainingSettings)
       ...(o.mode === "small" ? { recompute: () => true } : {}),
     },
   );
-  const store = new ParameterStore(traced.table.specs, trained);
+  const store = new ParameterStore(traced.table.specs, trained, (name) => masked.has(name));
   store.initialise(1);
+  const masks = o.masked ? new WeightMasks(spec, matrices, store, (name) => name) : undefined;
+  masks?.start(1);
   const optimiser = new Optimiser({ name: "adam", betas: [0.9, 0.999], eps: 1e-8 }, store, {
     threads: o.threads,
   });
   const into: Record<string, Value> = {};
   for (const [name, value] of Object.entries(store.gradientValues)) into[gradientName(name)] = value;
   let count = 0;
+  let maskMs = 0;
   return {
     store,
     inputs: traced.inputs.map(({ node }) => (node.attrs as { name: string }).name),
     async step(feeds) {
       count++;
       const { loss } = await program.run({ ...store.values, ...feeds }, into);
+      const began = performance.now();
+      masks?.scoreGradients(masked);
+      maskMs = performance.now() - began;
       const range = { start: 0, end: store.trainedSize };
       const norm = await optimiser.norm([range]);
       await optimiser.step(
         [{ ...range, lr: 1e-5, weightDecay: 0, step: count }],
         Math.min(1, 1 / (norm + 1e-6)),
       );
+      const updated = performance.now();
+      masks?.apply();
+      maskMs += performance.now() - updated;
       return (loss.data as Float32Array)[0];
     },
+    maskMs: () => maskMs,
     endProfiling: async () => void (await program.endProfiling()),
   };
 }

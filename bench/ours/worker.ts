@@ -26,6 +26,7 @@ let step: () => Promise<number> = async () => {
   throw new Error("no set-up yet");
 };
 let finish: () => Promise<void> = async () => {};
+let maskMs: () => number = () => 0;
 
 async function setup(options: Setup): Promise<object> {
   const start = performance.now();
@@ -71,6 +72,7 @@ async function training(o: Setup): Promise<object> {
   let count = 0;
   step = () =>
     built.step({ ...fixed, ...randomFeeds(built.inputs, o.batch, frames, ++count, config.layerdrop) });
+  maskMs = built.maskMs;
   if (o.profilePrefix) finish = built.endProfiling;
   return { trained: built.store.trainedSize, parameters: built.store.weights.length, compileMs };
 }
@@ -129,7 +131,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     console.log(JSON.stringify({ peakMB: statusMB("VmHWM"), nowMB: statusMB("VmRSS") }));
   else {
     const loss = await step();
-    console.log(JSON.stringify({ ms: performance.now() - start, loss }));
+    console.log(JSON.stringify({ ms: performance.now() - start, maskMs: maskMs(), loss }));
   }
 }
 await finish();

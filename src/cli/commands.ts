@@ -30,6 +30,31 @@ export const commands: CommandEntry[] = [
     load: () => import("./compare.ts"),
   },
   {
+    name: "pack",
+    summary: "pack the masks of a run into a small file bound to its backbone",
+    load: () => import("./pack.ts"),
+  },
+  {
+    name: "unpack",
+    summary: "write a mask pack over its backbone as a dense model",
+    load: () => import("./unpack.ts"),
+  },
+  {
+    name: "prune",
+    summary: "take whole channels and heads out of a model, and measure what that buys",
+    load: () => import("./prune.ts"),
+  },
+  {
+    name: "lm",
+    summary: "compile language models for decoding",
+    load: () => import("./lm.ts"),
+  },
+  {
+    name: "analyse",
+    summary: "look into what was learned: masks of several tasks",
+    load: () => import("./analyse.ts"),
+  },
+  {
     name: "sweep",
     summary: "run a recipe over a grid of settings and seeds",
     load: () => import("./sweep-train.ts"),

@@ -1,8 +1,10 @@
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { UserError } from "../errors.ts";
+import { evaluatePacks } from "../train/evaluate-packs.ts";
 import { evaluateRun, partOf } from "../train/evaluate-run.ts";
+import type { LmOptions } from "../train/lm-decoding.ts";
 import { evaluateOnnx, type OnnxEvaluation } from "../use/onnx/evaluate.ts";
-import { newCommand, printResult, whole } from "./command.ts";
+import { collect, newCommand, printResult, whole } from "./command.ts";
 
 interface Options {
   json?: boolean;
@@ -12,21 +14,53 @@ interface Options {
   onnx?: string;
   threads?: number;
   predictions?: string;
+  pack: string[];
+  backbone?: string;
+  manifest?: string;
+  route?: string;
+  lm?: string;
+  lexicon?: string;
+  beam: number;
+  lmWeight: number;
+  wordScore: number;
 }
 
 export function command(): Command {
-  return newCommand("eval", "Evaluates the model of a finished run on a part of its corpus.", [
-    "eval runs/fsdd-digits --data ../shared/data/fsdd --split test",
-    "eval runs/fsdd-digits --data ../shared/data/fsdd --onnx fsdd-onnx/onnx/model_quantized.onnx",
-  ])
-    .argument("<run>", "the folder of a finished run")
+  return newCommand(
+    "eval",
+    "Evaluates the model of a finished run on a part of its corpus, or mask packs over one backbone, each on the utterances of its language.",
+    [
+      "eval runs/fsdd-digits --data ../shared/data/fsdd --split test",
+      "eval runs/fsdd-digits --data ../shared/data/fsdd --onnx fsdd-onnx/onnx/model_quantized.onnx",
+      "eval --pack nl.pack --pack fr.pack --route language --manifest both.jsonl --data corpora",
+    ],
+  )
+    .argument("[run]", "the folder of a finished run")
+    .option("--pack <file>", "a mask pack instead of a run; may be repeated", collect, [])
+    .option("--backbone <model>", "the packs' backbone (default: where their runs had it)")
+    .option(
+      "--manifest <file>",
+      "the corpus for packs, in the folder of --data (default: the first pack's recipe's)",
+    )
+    .option("--route <label>", "label of the manifest that names the pack of each utterance")
     .option("--data <folder>", "the folder that the recipe's manifest is in")
+    .option("--lm <file>", "decode CTC heads with an n-gram model: compiled (`voxsmith lm compile`) or ARPA")
+    .option(
+      "--lexicon <file>",
+      "the model is over these words, a line each with its labels; else over labels",
+    )
+    .option("--beam <n>", "prefixes that survive a frame, with --lm", whole, 50)
+    .option("--lm-weight <x>", "factor of the model's log probability", finite, 2)
+    .option("--word-score <x>", "added for each word (or label, without a lexicon)", finite, -1)
     .option("--split <part>", "train, valid or test", "test")
     .option("--onnx <file>", "evaluate this exported model instead of the run's own")
     .option("--skip-bad", "leave out and list bad manifest lines and recordings")
     .option("--threads <n>", "processor threads (default: the run's)", whole)
     .option("--predictions <file>", "write what it says of each utterance there, as lines of JSON")
-    .action(async (folder: string, options: Options) => {
+    .action(async (folder: string | undefined, options: Options) => {
+      if ((folder === undefined) === (options.pack.length === 0))
+        throw new InvalidArgumentError("eval: name a run or --pack files, and not both");
+      if (folder === undefined) return printPacks(options);
       const shared = {
         data: options.data,
         skipBad: options.skipBad ?? false,
@@ -36,9 +70,15 @@ export function command(): Command {
       const part = partOf(options.split);
       if (options.onnx !== undefined && options.predictions !== undefined)
         throw new UserError("--predictions: is not written with --onnx");
+      if (options.onnx !== undefined && options.lm !== undefined)
+        throw new UserError("--lm: does not go with --onnx");
       const { predictions, ...result }: Awaited<ReturnType<typeof evaluateRun>> & Partial<OnnxEvaluation> =
         options.onnx === undefined
-          ? await evaluateRun(folder, part, { ...shared, predictionsFile: options.predictions })
+          ? await evaluateRun(folder, part, {
+              ...shared,
+              predictionsFile: options.predictions,
+              decoding: decodingOf(options),
+            })
           : await evaluateOnnx(folder, part, options.onnx, shared);
       const shown = Object.entries(result.metrics).map(([name, value]) => `${name}  ${value.toFixed(4)}`);
       shown.push(`${predictions.length} utterances`);
@@ -48,4 +88,31 @@ export function command(): Command {
         );
       printResult(options, result, shown.join("\n"));
     });
+}
+
+function decodingOf({ lm, ...rest }: Options): LmOptions | undefined {
+  if (lm === undefined && rest.lexicon !== undefined)
+    throw new InvalidArgumentError("--lexicon needs --lm: a model over its words");
+  return lm === undefined ? undefined : { lm, ...rest };
+}
+
+function finite(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It must be a number.");
+  return value;
+}
+
+async function printPacks(options: Options): Promise<void> {
+  const result = await evaluatePacks(options.pack, partOf(options.split), {
+    ...options,
+    decoding: decodingOf(options),
+    skipBad: options.skipBad ?? false,
+    log: (line) => process.stderr.write(`${line}\n`),
+  });
+  const { predictions, ...rest } = result;
+  const lines = result.tasks.flatMap(({ name, metrics, utterances }) => [
+    `${name}: ${utterances} utterances`,
+    ...Object.entries(metrics).map(([metric, value]) => `  ${metric}  ${value.toFixed(4)}`),
+  ]);
+  printResult(options, rest, [...lines, `${predictions.length} utterances in all`].join("\n"));
 }

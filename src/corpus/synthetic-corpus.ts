@@ -18,7 +18,7 @@ export interface SyntheticCorpusOptions {
   utterances?: number;
   /** Voice of espeak-ng without variant, which is the language (default "en-us"). */
   voice?: string;
-  /** Sentences to draw from; default: built-in ones for English, German, French and Spanish. */
+  /** Sentences to draw from; default: built-in ones for English, German, French, Spanish, Dutch, Italian, Swedish, Russian, Turkish, Tatar, Kyrgyz and Mandarin. */
   sentences?: readonly string[];
   seed?: number;
   /** Hz (default 16000) */

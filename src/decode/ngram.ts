@@ -16,13 +16,15 @@ export interface NgramModel {
   score(history: History, word: number): { logProb: number; history: History };
   /** Natural log probability that the sentence ends here. */
   end(history: History): number;
+  /** Its n-grams, for writing them down. */
+  levels: readonly Level[];
 }
 
 /** Log10 probability of a word that is unknown to a model without `<unk>`, as KenLM has it. */
 const unknownLog10 = -100;
 
 /** N-grams of one order, sorted by parent (their first n - 1 words), then by last word. */
-interface Level {
+export interface Level {
   word: Int32Array;
   logProb: Float32Array;
   backoff: Float32Array;
@@ -120,7 +122,7 @@ export function arpaParser(name = "ARPA file"): { line(text: string): void; fini
         throw new UserError(
           `${name}: not a whole ARPA file; it must run from \\data\\ through all n-grams to \\end\\`,
         );
-      return model(levels, words, indices);
+      return ngramModel(levels, words, indices);
     },
   };
 }
@@ -197,7 +199,12 @@ function child(levels: readonly Level[], n: number, entry: number, word: number)
   return -1;
 }
 
-function model(levels: Level[], words: string[], indices: Map<string, number>): NgramModel {
+/** A model of the trie's levels, by order, over its words. */
+export function ngramModel(
+  levels: readonly Level[],
+  words: readonly string[],
+  indices: ReadonlyMap<string, number> = new Map(words.map((word, i) => [word, i])),
+): NgramModel {
   const order = levels.length;
   const unknown = indices.get("<unk>") ?? indices.get("<UNK>") ?? -1;
   const stop = indices.get("</s>") ?? -1;
@@ -231,6 +238,7 @@ function model(levels: Level[], words: string[], indices: Map<string, number>): 
   return {
     order,
     words,
+    levels,
     index: (word) => indices.get(word) ?? unknown,
     start: begin === undefined || order === 1 ? [] : [begin],
     score,

@@ -53,6 +53,12 @@ export const replications: readonly Replication[] = [
     title: "Speech-FT",
     load: () => import("./speech-ft/results.ts"),
   },
+  {
+    name: "router",
+    summary: "S3-Router: masks against weights, adapters and LoRA, pruning, what masks say of languages",
+    title: "S3-Router in miniature",
+    load: () => import("./router/results.ts"),
+  },
 ];
 
 /**

@@ -89,6 +89,8 @@ export function maskedMean(x: Tensor, valid: Tensor): Tensor {
 
 export interface AttentionOptions {
   readonly heads: number;
+  /** Of a head; by default heads share the frames' width out among them. */
+  readonly width?: number | null;
   readonly dropout: number;
   /** Added to the scores, broadcast to [batch, heads, frames, frames]: large negative numbers hide keys. */
   readonly bias?: Tensor;
@@ -98,10 +100,11 @@ export interface AttentionOptions {
 /** Multi-head self-attention (Vaswani et al. 2017) with q_proj, k_proj, v_proj and out_proj. */
 export function selfAttention(x: Tensor, p: Params, o: AttentionOptions, training?: Training): Tensor {
   const [batch, frames, dim] = x.shape as [Shape[number], Shape[number], number];
-  const width = dim / o.heads;
+  const width = o.width ?? dim / o.heads;
+  const inner = width * o.heads;
   const split = (name: string) =>
     ops.transpose(
-      ops.reshape(linear(x, p.at(name), dim, o.init), [batch, frames, o.heads, width]),
+      ops.reshape(linear(x, p.at(name), inner, o.init), [batch, frames, o.heads, width]),
       [0, 2, 1, 3],
     );
   const [q, k, v] = [split("q_proj"), split("k_proj"), split("v_proj")];
@@ -109,7 +112,7 @@ export function selfAttention(x: Tensor, p: Params, o: AttentionOptions, trainin
   const scores = o.bias === undefined ? raw : ops.add(raw, o.bias);
   const weights = dropout(ops.softmax(scores), o.dropout, training);
   const heard = ops.transpose(ops.matMul(weights, v), [0, 2, 1, 3]);
-  return linear(ops.reshape(heard, [batch, frames, dim]), p.at("out_proj"), dim, o.init);
+  return linear(ops.reshape(heard, [batch, frames, inner]), p.at("out_proj"), dim, o.init);
 }
 
 /**

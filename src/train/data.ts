@@ -26,6 +26,8 @@ export interface DataOptions {
   readonly cache: string;
   readonly skipBad: boolean;
   readonly log: (line: string) => void;
+  /** Utterances to use; the others are as if the manifest did not list them. */
+  readonly keep?: (utterance: Utterance) => boolean;
 }
 
 /** A corpus, divided; what was bad in its manifest is left out already. */
@@ -56,7 +58,8 @@ function divide(path: string, split: SplitSpec, options: DataOptions): Split {
     onBad: ({ message }) => options.log(`left out: ${message}`),
   });
   const division = split.by === "list" ? readSplitFile(split.file, split.corpus) : split;
-  return splitCorpus(utterances, division, { allowSpeakerOverlap: split.allowSpeakerOverlap });
+  const used = options.keep === undefined ? utterances : utterances.filter(options.keep);
+  return splitCorpus(used, division, { allowSpeakerOverlap: split.allowSpeakerOverlap });
 }
 
 /** Several divided corpora as one. */

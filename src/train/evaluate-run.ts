@@ -5,6 +5,7 @@ import { type DataOptions, PARTS, type Part } from "./data.ts";
 import { Evaluator, type Prediction } from "./evaluation.ts";
 import { importModel } from "./export.ts";
 import { writePredictions } from "./finish.ts";
+import { type LmOptions, lmDecoders } from "./lm-decoding.ts";
 import { readTargets, selfContainedRecipe } from "./open-model.ts";
 import { closeStreams, load } from "./prepare.ts";
 import { readRun } from "./run-folder.ts";
@@ -27,6 +28,8 @@ export async function evaluateRun(
     threads?: number;
     /** Where to write what it says of each utterance, in the form of `predictions.jsonl`. */
     predictionsFile?: string;
+    /** A language model for the CTC heads. */
+    decoding?: LmOptions;
   },
 ): Promise<RunEvaluation & { predictions: readonly Prediction[] }> {
   const info = readRun(folder);
@@ -48,7 +51,11 @@ export async function evaluateRun(
     const { task, store, streams } = loaded;
     importModel(folder, task, store);
     const threads = options.threads ?? (recipe.threads || availableParallelism());
-    const evaluator = new Evaluator(task, store, { threads, batch: recipe.evaluate.batch });
+    const evaluator = new Evaluator(task, store, {
+      threads,
+      batch: recipe.evaluate.batch,
+      decoders: options.decoding && lmDecoders(task, options.decoding),
+    });
     try {
       const result = await evaluator.evaluate(streams, part);
       if (result === undefined) throw new UserError(`${folder}: its corpus has no ${part} part`);

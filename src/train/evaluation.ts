@@ -4,7 +4,7 @@ import type { Program, ProgramOptions, Value } from "../runtime/program.ts";
 import type { Part, Stream } from "./data.ts";
 import { batchFeeds, frameTimes, maskFeeds } from "./feeds.ts";
 import { lossOf } from "./losses/index.ts";
-import type { Answer, Encoded, FrameTimes } from "./losses/kind.ts";
+import type { Answer, Decoder, Encoded, FrameTimes } from "./losses/kind.ts";
 import { evaluationGraph } from "./program.ts";
 import type { ParameterStore } from "./store.ts";
 import { type Task, type TaskObjective, traceEvaluation } from "./task.ts";
@@ -27,14 +27,21 @@ export interface Evaluation {
   readonly predictions: readonly Prediction[];
 }
 
+export interface EvaluatorOptions extends ProgramOptions {
+  /** Utterances at once. */
+  readonly batch: number;
+  /** How symbols are found, by objective; the likeliest of each frame by default. */
+  readonly decoders?: ReadonlyMap<string, Decoder>;
+}
+
 /** Forward passes over a part of a corpus. The program is compiled once per stream and kept. */
 export class Evaluator {
   private readonly task: Task;
-  private readonly store: ParameterStore;
-  private readonly options: ProgramOptions & { readonly batch: number };
+  private readonly store: Pick<ParameterStore, "values">;
+  private readonly options: EvaluatorOptions;
   private readonly programs = new Map<string, Program>();
 
-  constructor(task: Task, store: ParameterStore, options: ProgramOptions & { readonly batch: number }) {
+  constructor(task: Task, store: Pick<ParameterStore, "values">, options: EvaluatorOptions) {
     this.task = task;
     this.store = store;
     this.options = options;
@@ -71,7 +78,9 @@ export class Evaluator {
           ...batchFeeds(stream, model, batch, objectives, drawn, { keys }),
         });
         for (const [row, index] of batch.indices.entries())
-          predictions.push(predictionOf(this.task, stream, part, index, row, objectives, results));
+          predictions.push(
+            predictionOf(this.task, stream, part, index, row, objectives, results, this.options.decoders),
+          );
         onBatch(predictions.length, total);
       }
     }
@@ -104,6 +113,7 @@ function predictionOf(
   row: number,
   objectives: readonly TaskObjective[],
   results: Record<string, Value>,
+  decoders: EvaluatorOptions["decoders"],
 ): Prediction {
   const item = stream.items[index];
   const answers: Record<string, Answer> = {};
@@ -111,7 +121,14 @@ function predictionOf(
   for (const o of objectives) {
     losses[o.name] = (results[`losses.${o.name}`].data as Float32Array)[row];
     const times = frameTimes(upstream, item.samples);
-    answers[o.name] = answerOf(o, results[`scores.${o.name}`], row, times, item.targets[o.name]);
+    answers[o.name] = answerOf(
+      o,
+      results[`scores.${o.name}`],
+      row,
+      times,
+      item.targets[o.name],
+      decoders?.get(o.name),
+    );
   }
   return { stream: stream.name, part, index, answers, losses };
 }
@@ -123,10 +140,11 @@ export function answerOf(
   row: number,
   times: FrameTimes,
   truth: Encoded,
+  decode?: Decoder,
 ): Answer {
   const width = shape.slice(1).reduce((a, b) => a * b, 1);
   const scores = (data as Float32Array).subarray(row * width, (row + 1) * width);
-  return lossOf(spec).answer(target, { scores, shape, frames: times.frames, times, truth });
+  return lossOf(spec).answer(target, { scores, shape, frames: times.frames, times, truth, decode });
 }
 
 function summary(

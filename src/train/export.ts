@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import { writeVocabulary } from "../corpus/vocab.ts";
+import { isLora } from "../params/lora.ts";
 import { writeAtomically } from "../weights/file.ts";
 import { loadStrict } from "../weights/model-folder.ts";
 import { type Family, HEADS_FILE, headOf, inTransformers } from "../weights/names.ts";
 import { openSafetensors, type TensorEntry, writeSafetensors } from "../weights/safetensors.ts";
+import { exportedEntry, peftConfig, writeAdapters } from "./adapter-plan.ts";
 import type { Json } from "./checkpoint.ts";
 import type { Stream } from "./data.ts";
 import type { Model } from "./model.ts";
@@ -30,15 +32,15 @@ export function exportModel(
   folder: string,
   task: Task,
   store: ParameterStore,
-  main: Pick<Stream, "spec">,
+  main: { readonly spec: Pick<Stream["spec"], "sampleRate" | "normalize"> },
 ): void {
   const { model, objectives } = task;
   const { classifier } = knownHeads(task);
   const entries: TensorEntry[] = [];
   const heads: TensorEntry[] = [];
-  for (const [name, { shape }] of store.specs) {
-    const entry: TensorEntry = { name, dtype: "F32", shape: [...shape], data: store.array(name) };
-    (isInModel(name, task) ? entries : heads).push(entry);
+  for (const name of store.specs.keys()) {
+    const entry = exportedEntry(name, store, model);
+    if (entry !== undefined) (isInModel(name, task) ? entries : heads).push(entry);
   }
   if (classifier !== undefined) entries.push(...asClassifier(classifier, store, model.upstream.hiddenSize));
   writeSafetensors(join(folder, WEIGHTS), entries);
@@ -51,6 +53,9 @@ export function exportModel(
     { sampleRate, normalize },
     pretraining ? { architectures: [`${CLASSES[model.upstream.modelType]}ForPreTraining`] } : {},
   );
+  writeAdapters(folder, store, model);
+  const peft = peftConfig(model);
+  if (peft !== undefined) writeJson(join(folder, "adapter_config.json"), peft);
   const targets = Object.fromEntries(objectives.map(({ name, target }) => [name, targetToJson(target)]));
   writeJson(join(folder, "targets.json"), targets);
 }
@@ -170,7 +175,8 @@ export function importModel(folder: string, task: Task, store: ParameterStore): 
   ] as const) {
     const wanted = new Map(
       [...store.specs]
-        .filter(([name]) => isInModel(name, task) !== mine)
+        // LoRA's sums are part of the weights already.
+        .filter(([name]) => isInModel(name, task) !== mine && !isLora(name))
         .map(([name, spec]) => [name, spec.shape]),
     );
     if (wanted.size === 0) continue;

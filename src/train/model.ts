@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { isBottleneck } from "../nn/adapters.ts";
+import { isLora, type LoraSpec } from "../params/lora.ts";
 import { type TrainingConfig, type Upstream, upstreamOf } from "../upstreams/index.ts";
 import { openCheckpoint, requirePretrainingHeads } from "../weights/checkpoint.ts";
 import { loadStrict } from "../weights/model-folder.ts";
@@ -17,6 +19,8 @@ export interface Model {
   readonly masked: boolean;
   /** Folder or file of pre-trained weights; absent where the model starts from random ones. */
   readonly source?: string;
+  /** Low-rank sums that the plan adds to weights. */
+  readonly lora?: LoraSpec;
 }
 
 const OVERRIDES: readonly [key: string, value: (recipe: Recipe) => number | undefined][] = [
@@ -32,6 +36,8 @@ const OVERRIDES: readonly [key: string, value: (recipe: Recipe) => number | unde
   ["mask_feature_prob", (r) => r.augment.channelMask.prob],
   ["mask_feature_length", (r) => r.augment.channelMask.length],
   ["mask_feature_min_masks", (r) => r.augment.channelMask.minMasks],
+  ["adapter_attn_dim", ({ plan: { adapter: a } }) => (a?.kind === "serial" ? a.width : undefined)],
+  ["houlsby_adapter_dim", ({ plan: { adapter: a } }) => (a?.kind === "houlsby" ? a.width : undefined)],
 ];
 
 /**
@@ -50,8 +56,11 @@ export function modelOf(recipe: Recipe): Model {
   }
   const upstream = upstreamOf(config, where);
   const masked = padding === "hide" || (padding === "auto" && !upstream.padSensitive);
-  return { config, settings: upstream.settings, upstream, masked, source };
+  return { config, settings: upstream.settings, upstream, masked, source, lora: recipe.plan.lora };
 }
+
+/** Whether a parameter is what a plan of adapters adds to a model. */
+export const isAdapter = (name: string): boolean => isBottleneck(name) || isLora(name);
 
 function configOf(source: string): Record<string, unknown> {
   const checkpoint = openCheckpoint(source);
@@ -90,11 +99,14 @@ export function loadUpstream(model: Model, store: ParameterStore): void {
     const heads = [...store.specs.keys()].filter((name) => headOf(name) === "pre-training");
     if (heads.length > 0) requirePretrainingHeads(checkpoint, heads);
     // The vector for hidden frames: not every file has one, and it is not wanted where nothing is hidden.
+    const adapted = [...weights.infos.keys()].some(isAdapter);
     const vector = `${prefix}masked_spec_embed`;
     const wanted = new Map(
       [...store.specs]
         .filter(([name]) => name.startsWith(prefix) || heads.includes(name))
         .filter(([name]) => name !== vector || weights.infos.has(vector))
+        // New adapters start by themselves; those of a checkpoint are loaded, all of them.
+        .filter(([name]) => adapted || !isAdapter(name))
         .map(([name, spec]) => [name, spec.shape]),
     );
     const unwanted = (name: string) => (headOf(name) !== undefined || name === vector) && !wanted.has(name);

@@ -10,11 +10,13 @@ import type { TensorFile } from "../weights/tensor-file.ts";
 import { importModel } from "./export.ts";
 import { checkpointHead, type Head } from "./foreign-head.ts";
 import { WITHOUT_WEIGHTS } from "./locate.ts";
-import { type Model, modelOf } from "./model.ts";
+import type { Model } from "./model.ts";
+import { isPack, openPack } from "./pack.ts";
 import { type Recipe, readRecipe } from "./recipe.ts";
-import { ParameterStore } from "./store.ts";
+import type { ParameterStore } from "./store.ts";
 import { type Target, targetFromJson } from "./targets.ts";
-import { everCounts, namePaths, type Task, type TaskObjective, traceEvaluation } from "./task.ts";
+import type { Task } from "./task.ts";
+import { storeOf, taskOf } from "./trained-task.ts";
 
 /** A model with its weights, ready for use; where it came from no longer matters. */
 export interface OpenedModel {
@@ -37,11 +39,12 @@ export const isRun = (path: string): boolean => existsSync(join(path, "recipe.ya
 
 /**
  * Opens a model for use: the folder of a run (heads and all), a folder in Hugging Face's form (with the CTC head or pooled
- * classifier that it has), any checkpoint `openCheckpoint` reads, or the name of an upstream without weights ("log-mel").
+ * classifier that it has), a mask pack whose backbone is where its run had it, any checkpoint `openCheckpoint` reads, or the name of an upstream without weights ("log-mel").
  * @throws UserError naming the file, and the tensor or key that does not fit
  */
 export function openModel(path: string): OpenedModel {
   if (WITHOUT_WEIGHTS.includes(path) && !existsSync(path)) return weightless(path);
+  if (isPack(path)) return openPack(path);
   return existsSync(path) && isRun(path) ? openRunModel(path) : openCheckpointModel(path);
 }
 
@@ -67,15 +70,7 @@ export function readTargets(folder: string): Map<string, Target> {
 /** The model of a run's folder; neither its corpus nor its pre-trained upstream is needed. */
 function openRunModel(folder: string): OpenedModel {
   const recipe = selfContainedRecipe(folder);
-  const targets = readTargets(folder);
-  const active = Object.entries(recipe.objectives).filter(([, o]) => everCounts(o));
-  const paths = namePaths(active);
-  const objectives = active.map(([name, spec]): TaskObjective => {
-    const target = targets.get(name);
-    if (target === undefined) throw new UserError(`${join(folder, "targets.json")}: has no "${name}"`);
-    return { name, spec, target, path: paths.get(name)! };
-  });
-  const task: Task = { model: modelOf(recipe), layers: recipe.upstream.layers, objectives };
+  const task = taskOf(recipe, readTargets(folder), join(folder, "targets.json"));
   const store = storeOf(task);
   importModel(folder, task, store);
   const { sampleRate, normalize } = recipe.corpus;
@@ -120,12 +115,6 @@ const modelWith = (upstream: Upstream, config: Record<string, unknown>, source?:
   masked: !upstream.padSensitive,
   source,
 });
-
-/** Room for the weights of a task, zero so far. */
-function storeOf(task: Task): ParameterStore {
-  const { table } = traceEvaluation(task, task.objectives, false);
-  return new ParameterStore(table.specs, () => false);
-}
 
 /** Fills the store from a checkpoint: the upstream's tensors each exactly once, and the head's. */
 function fill(store: ParameterStore, weights: TensorFile, upstream: Upstream, head: Head | undefined): void {

@@ -1,6 +1,7 @@
 import { UserError } from "../errors.ts";
 import type { Schedule } from "../nn/schedules.ts";
 import { schedule } from "../nn/schedules.ts";
+import { freezeAroundAdapters } from "./adapter-plan.ts";
 import {
   type DataOptions,
   type DividedCorpus,
@@ -14,10 +15,12 @@ import { withLocalUpstream } from "./locate.ts";
 import { lossOf } from "./losses/index.ts";
 import type { TargetSource } from "./losses/kind.ts";
 import { maskPlan, startMasks, type WeightMasks } from "./masks.ts";
-import { loadUpstream, type Model, modelOf, sayWhatIsAssumed } from "./model.ts";
+import { isAdapter, loadUpstream, type Model, modelOf, sayWhatIsAssumed } from "./model.ts";
 import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
 import { UpdateOrder } from "./order.ts";
+import { Pruner } from "./pruning.ts";
 import type { Objective, Recipe } from "./recipe-schema.ts";
+import { loadHeads } from "./start-heads.ts";
 import { ParameterStore } from "./store.ts";
 import type { Target } from "./targets.ts";
 import { everCounts, namePaths, type Task, type TaskObjective, traceEvaluation } from "./task.ts";
@@ -31,6 +34,8 @@ export interface Loaded {
   readonly training: ReadonlyMap<string, Training>;
   /** The masks over frozen weights that the plan learns. */
   readonly masks?: WeightMasks;
+  /** What zeroes weights as they train. */
+  readonly pruner?: Pruner;
 }
 
 /** Everything a run needs, with nothing written yet. */
@@ -57,7 +62,10 @@ export interface LoadOptions extends DataOptions {
 export async function prepare(recipe: Recipe, options: DataOptions): Promise<Prepared> {
   const loaded = await load(recipe, options);
   try {
-    return { ...loaded, ...planOf(recipe, loaded.streams) };
+    const plan = planOf(recipe, loaded.streams);
+    const { prune } = recipe.plan;
+    const pruner = prune && new Pruner(prune, loaded.store, loaded.training, plan.totalSteps);
+    return { ...loaded, ...plan, pruner };
   } catch (error) {
     await closeStreams(loaded.streams);
     throw error;
@@ -187,6 +195,7 @@ export function parametersOf(recipe: Recipe, task: Task, weights = true) {
   const byBareName = trainingOf(names.map(bare), recipe.plan, recipe.optimizer);
   const training = new Map(names.map((name) => [name, byBareName.get(bare(name))!]));
   const plan = maskPlan(recipe.plan.mask, training, prefix);
+  freezeAroundAdapters(recipe.plan, training, prefix);
   const store = new ParameterStore(
     table.specs,
     (name) => !training.get(name)!.frozen,
@@ -198,10 +207,14 @@ export function parametersOf(recipe: Recipe, task: Task, weights = true) {
     // The vector for hidden frames is not in every file; where it is, it is read over this start.
     names.filter(
       (name) =>
-        task.model.source === undefined || !name.startsWith(prefix) || name === `${prefix}masked_spec_embed`,
+        task.model.source === undefined ||
+        !name.startsWith(prefix) ||
+        isAdapter(name) ||
+        name === `${prefix}masked_spec_embed`,
     ),
   );
   if (!weights) return { store, training };
   loadUpstream(task.model, store);
+  if (recipe.upstream.heads === "load") loadHeads(task, store);
   return { store, training, masks: plan && startMasks(plan, store, recipe.seed) };
 }

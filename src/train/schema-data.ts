@@ -13,6 +13,10 @@ export const upstream = z
       z.record(z.string(), z.unknown()),
       "A Hugging Face `config.json`, inline or as a path beside the recipe: the model then starts from random weights.",
     ).optional(),
+    heads: key(
+      z.enum(["new", "load"]),
+      "Whether heads start anew, or from those of the run that `model` names; they must then ask the same of it.",
+    ).default("new"),
     layers: key(
       z.enum(["last", "weighted"]),
       "What the heads read: the last hidden state, or a learned softmax-weighted sum of all hidden states, each layer-normed.",
@@ -95,7 +99,7 @@ export const corpus = z
         voice: key(z.string(), "The voice of espeak-ng, which is the language.").default("en-us"),
         sentences: key(
           z.array(z.string()).min(1),
-          "What is said; built-in sentences for English, German, French and Spanish otherwise.",
+          "What is said; built-in sentences for English, German, French, Spanish, Dutch, Italian, Swedish, Russian, Turkish, Tatar, Kyrgyz and Mandarin otherwise.",
         ).optional(),
         graded: key(
           z.boolean(),

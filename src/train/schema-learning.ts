@@ -51,6 +51,56 @@ export const mask = z.strictObject({
   ).default(["masked_spec_embed"]),
 });
 
+const adapterAlso = key(
+  z.array(z.string()),
+  "Parameters of the upstream that train beside the adapters, as in `groups`; heads always do.",
+).default([]);
+
+const adapter = z.strictObject({
+  kind: key(
+    z.enum(["serial", "houlsby"]),
+    "`serial`: norm, down, ReLU, up and a residual behind each layer (Le et al. 2021). `houlsby`: two a layer, behind attention and behind the feed-forward block, before their residuals (Houlsby et al. 2019).",
+  ).default("serial"),
+  width: key(count, "Of the bottleneck.").default(64),
+  alsoTrain: adapterAlso,
+});
+
+const prune = z
+  .strictObject({
+    sparsity: key(fraction, "Share of weights that are zero at the end."),
+    modules: modules.describe("Which weight matrices, as for `mask`.").default("both"),
+    layers,
+    scope: key(
+      z.enum(["global", "layer", "matrix"]),
+      "What is ranked together: all (PARP's way), a layer's matrices, or each matrix by itself.",
+    ).default("global"),
+    biases: key(z.boolean(), "Prune the matrices' biases with them, as PARP's code does.").default(true),
+    zeros: key(
+      z.enum(["revive", "hold"]),
+      "`revive`: zeroed weights train on until the next pruning (PARP). `hold`: they stay zero (magnitude pruning).",
+    ).default("revive"),
+    start: key(fraction, "Share of all steps before the first pruning.").default(0),
+    initial: key(
+      fraction,
+      "Sparsity of the first pruning, from which it rises in a straight line to the target; the target at once where absent.",
+    ).optional(),
+    until: key(fraction, "Share of all steps at which a rising sparsity reaches the target.").default(1),
+    every: key(count, "Updates between prunings; the model is also pruned before each evaluation.").default(
+      50,
+    ),
+  })
+  .refine((p) => p.start <= p.until, { message: "`start` must not come after `until`" });
+
+const lora = z.strictObject({
+  rank: key(count, "Of the product that is added to a weight.").default(8),
+  alpha: key(positive, "The product counts alpha / rank.").default(16),
+  targets: key(
+    z.array(z.string()).min(1),
+    "Layers whose weights are adapted, by the last part of their names.",
+  ).default(["q_proj", "v_proj"]),
+  alsoTrain: adapterAlso,
+});
+
 export const plan = z.strictObject({
   freeze: key(
     z.array(z.string()),
@@ -70,6 +120,12 @@ export const plan = z.strictObject({
     mask,
     "Learn which weights to keep instead of changing them (S3-Router): scores train, weights are frozen, and a weight counts while its score ranks high enough.",
   ).optional(),
+  adapter: key(
+    adapter,
+    "Learn bottlenecks inside a frozen model; only they and the heads train. They start as the identity.",
+  ).optional(),
+  prune: key(prune, "Zero weights of small magnitude while all of them train.").optional(),
+  lora: key(lora, "Learn low-rank sums to frozen weights (LoRA); only they and the heads train.").optional(),
 });
 
 const lr = key(positive, "Peak learning rate.");

@@ -1,6 +1,7 @@
 import { dropout, type Training, trainingMode, validFrames } from "../nn/layers.ts";
 import { batchMean, weightedSum } from "../nn/losses.ts";
 import * as ops from "../ops/index.ts";
+import { loraTransform } from "../params/lora.ts";
 import { ParameterTable } from "../params/params.ts";
 import { hash32 } from "../random.ts";
 import { symbol } from "../tensor/dims.ts";
@@ -54,7 +55,7 @@ export interface TrainingTrace {
  */
 export function traceTraining(task: Task, objectives: readonly TaskObjective[]): TrainingTrace {
   const { config, settings, upstream } = task.model;
-  const table = new ParameterTable();
+  const table = tableOf(task.model);
   const inputs: Tensor[] = [];
   const declare = (tensor: Tensor) => {
     inputs.push(tensor);
@@ -118,7 +119,7 @@ export function traceEvaluation(
   withLosses = true,
   given?: { readonly audio: Tensor; readonly frames: Tensor },
 ) {
-  const table = new ParameterTable();
+  const table = tableOf(task.model);
   const inputs: Tensor[] = [];
   const declare = (tensor: Tensor) => {
     inputs.push(tensor);
@@ -146,6 +147,9 @@ export function traceEvaluation(
   const { hidden, last } = whole.upstream;
   return { table, outputs, inputs, hidden, last };
 }
+
+/** Where a model's parameters are collected, and what the plan makes of them inside the graph. */
+const tableOf = ({ lora }: Model): ParameterTable => new ParameterTable(lora && loraTransform(lora));
 
 type Declare = (tensor: Tensor) => Tensor;
 

@@ -69,6 +69,9 @@ export async function train(recipe: Recipe, options: TrainOptions): Promise<Trai
 const utteranceCounts = ({ streams }: Prepared): Record<string, number> =>
   Object.fromEntries(PARTS.map((part) => [part, streams.reduce((n, s) => n + s.parts[part].length, 0)]));
 
+/** Added to the number of a stretch once pruning has reached its sparsity. */
+const PRUNED = 1_000_000;
+
 class Trainer {
   private readonly prepared: Prepared;
   private readonly folder: RunFolder;
@@ -93,7 +96,7 @@ class Trainer {
   }
 
   async run(): Promise<TrainResult> {
-    const { recipe, store, task, training, masks, totalSteps } = this.prepared;
+    const { recipe, store, task, training, masks, pruner, totalSteps } = this.prepared;
     const threads = recipe.threads || availableParallelism();
     const program = { threads };
     const optimiser = new Optimiser(recipe.optimizer, store, program);
@@ -116,7 +119,8 @@ class Trainer {
     if (resumed !== undefined) {
       this.state = resumed;
       masks?.apply();
-    }
+      pruner?.resume(resumed.step);
+    } else pruner?.after(0);
     Object.assign(stepper.updates, this.state.updates);
     const log = logAndEvents(this.folder, this.state.step);
     const shown = progress({ label: "training", total: totalSteps, start: this.state.step });
@@ -132,6 +136,7 @@ class Trainer {
       if (recipe.checkpoint.last) exportLast(this.folder, this.prepared);
       if (this.state.best !== null) this.states.loadBest(this.state.best.step, buffers.weights);
       masks?.apply();
+      pruner?.finish();
       const metrics = await finishRun(this.prepared, evaluator, this.folder, this.options.log);
       await this.options.publish?.(this.folder.path, metrics);
       this.folder.update({ status: "finished", metrics });
@@ -195,6 +200,7 @@ class Trainer {
         checkFinite("the norm of the gradients", norm, step + 1);
       }
       state.step++;
+      this.prepared.pruner?.after(state.step, this.evaluationDue());
       state.updates = stepper.updates;
       log.write({ step: state.step, event: "train", loss, losses, ...extra(measures), lr, norm });
       shown.update(state.step, `loss ${loss.toPrecision(4)}`);
@@ -255,7 +261,9 @@ class Trainer {
     const loss = totalLoss(result, weights.at(state.step - 1));
     const { best: metric, mode } = recipe.evaluate;
     const value = metric === "loss" ? loss : result.metrics[metric];
-    const stretch = weights.stretch(state.step - 1);
+    const { pruner } = this.prepared;
+    // A model of less than the sparsity that was asked for is no candidate beside one that has it.
+    const stretch = weights.stretch(state.step - 1) + (pruner?.reached(state.step) ? PRUNED : 0);
     const last = state.best?.stretch === stretch ? state.best : null;
     const better = last === null || (mode === "max" ? value > last.value : value < last.value);
     if (better) {

@@ -33,6 +33,8 @@ export const encoderKeys = {
   num_hidden_layers: size.default(12),
   num_attention_heads: size.default(12),
   intermediate_size: size.default(3072),
+  /** Width of an attention head where heads were removed (ours); by default hidden_size / num_attention_heads. */
+  head_width: size.nullable().default(null),
   hidden_act: z.string().default("gelu"),
   hidden_dropout: rate.default(0.1),
   activation_dropout: rate.default(0.1),
@@ -41,6 +43,10 @@ export const encoderKeys = {
   layer_norm_eps: z.number().positive().default(1e-5),
   /** Layer norm before each half of a layer ("large" models) instead of behind it. */
   do_stable_layer_norm: z.boolean().default(false),
+  /** Width of a bottleneck behind each layer (transformers' key); absent or null for none. */
+  adapter_attn_dim: size.nullable().default(null),
+  /** Width of two bottlenecks in each layer, behind attention and behind the feed-forward block (ours). */
+  houlsby_adapter_dim: size.nullable().default(null),
 };
 const encoderConfig = z.object({ ...trainingKeys, ...encoderKeys });
 export type EncoderConfig = z.infer<typeof encoderConfig>;
@@ -96,7 +102,8 @@ function misfit(c: AnyConfig): string | undefined {
   }
   for (const key of ["num_attention_heads", "num_conv_pos_embedding_groups"] as const) {
     const parts = c[key];
-    if (hidden_size !== undefined && parts !== undefined && hidden_size % parts !== 0)
+    const apart = key === "num_attention_heads" && c.head_width != null;
+    if (hidden_size !== undefined && parts !== undefined && !apart && hidden_size % parts !== 0)
       return `hidden_size ${hidden_size} is not a multiple of ${key} ${parts}`;
   }
   for (const key of ["hidden_act", "feat_extract_activation"] as const) {

@@ -1,3 +1,4 @@
+import { houlsbyAdapter, serialAdapter } from "../nn/adapters.ts";
 import {
   ACTIVATIONS,
   dropout,
@@ -74,21 +75,28 @@ function encoderLayer(
 ): Tensor {
   const { attention_dropout, hidden_dropout, num_attention_heads: heads, layer_norm_eps: eps } = config;
   const init = normalInit(config.initializer_range);
+  const { houlsby_adapter_dim: houlsby } = config;
   const attend = (h: Tensor) => {
     const own = parts.scores?.(h, p.at("attention"));
     const bias = own && hide ? ops.add(own, hide) : (own ?? hide);
-    const options = { heads, dropout: attention_dropout, bias, init };
-    return dropout(selfAttention(h, p.at("attention"), options, training), hidden_dropout, training);
+    const options = { heads, width: config.head_width, dropout: attention_dropout, bias, init };
+    const heard = dropout(selfAttention(h, p.at("attention"), options, training), hidden_dropout, training);
+    return houlsby === null ? heard : houlsbyAdapter(heard, p.at("attention_adapter"), houlsby);
   };
-  const feed = (h: Tensor) => feedForward(h, p.at("feed_forward"), config, init, training);
+  const feed = (h: Tensor) => {
+    const fed = feedForward(h, p.at("feed_forward"), config, init, training);
+    return houlsby === null ? fed : houlsbyAdapter(fed, p.at("feed_forward_adapter"), houlsby);
+  };
+  const behind = (h: Tensor) =>
+    config.adapter_attn_dim === null ? h : serialAdapter(h, p.at("adapter_layer"), config.adapter_attn_dim);
   const first = (h: Tensor) => layerNorm(h, p.at("layer_norm"), eps);
   const second = (h: Tensor) => layerNorm(h, p.at("final_layer_norm"), eps);
   if (config.do_stable_layer_norm) {
     const h = ops.add(x, attend(first(x)));
-    return ops.add(h, feed(second(h)));
+    return behind(ops.add(h, feed(second(h))));
   }
   const h = first(ops.add(x, attend(x)));
-  return second(ops.add(h, feed(h)));
+  return behind(second(ops.add(h, feed(h))));
 }
 
 function feedForward(x: Tensor, p: Params, config: EncoderConfig, init: Init, training?: Training): Tensor {

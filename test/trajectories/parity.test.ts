@@ -5,7 +5,7 @@ import { referenceDir } from "../shared.ts";
 
 // Logits, hidden states, loss, all gradients and ten steps of Adam against transformers and PyTorch.
 
-const committed = ["wav2vec2-tiny", "pase-tiny", "pase-plus-tiny", "vq-wav2vec-tiny"];
+const committed = ["wav2vec2-tiny", "wav2vec2-adapter", "pase-tiny", "pase-plus-tiny", "vq-wav2vec-tiny"];
 const folders = [
   ...committed.map((name) => ({
     name: `${name} (in this repository)`,

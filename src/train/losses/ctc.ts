@@ -89,11 +89,12 @@ export const ctc: LossKind<typeof schema, SequenceTarget> = {
       }),
     };
   },
-  answer({ vocabulary }, { scores, shape: [, , symbols], frames, truth }) {
+  answer({ vocabulary }, { scores, shape: [, , symbols], frames, truth, decode }) {
     const { blank } = vocabulary;
-    const heard = greedyDecode(scores.subarray(0, frames * symbols), frames, symbols, { blank }).map(
-      ({ token }) => token,
-    );
+    const logits = scores.subarray(0, frames * symbols);
+    const heard =
+      decode?.(logits, frames, symbols) ??
+      greedyDecode(logits, frames, symbols, { blank }).map(({ token }) => token);
     return {
       kind: "sequence",
       expected: vocabulary.decodeSymbols(truth),

@@ -128,7 +128,12 @@ export interface Row {
   readonly frames: number;
   readonly times: FrameTimes;
   readonly truth: Encoded;
+  /** How symbols are found in a CTC head's scores; the likeliest of each frame by default. */
+  readonly decode?: Decoder;
 }
+
+/** From logits [frames, vocabulary] to symbols: beam search with a language model, say. */
+export type Decoder = (logits: Float32Array, frames: number, vocabulary: number) => readonly number[];
 
 /**
  * A loss: everything about it in one object, as with operations. The registry holds kinds of narrower specifications

@@ -1,0 +1,54 @@
+import { createReadStream, existsSync, statSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { createGunzip } from "node:zlib";
+import { Command } from "commander";
+import { arpaParser } from "../decode/ngram.ts";
+import { writeNgrams } from "../decode/ngram-file.ts";
+import { UserError } from "../errors.ts";
+import { progress } from "../train/progress.ts";
+import { writeAtomically } from "../weights/file.ts";
+import { newCommand, printResult } from "./command.ts";
+
+/** `voxsmith lm compile`. */
+export function command(): Command {
+  return new Command("lm")
+    .description("Language models for decoding.")
+    .addCommand(compile())
+    .addHelpText(
+      "after",
+      "\nExample:\n  $ voxsmith lm compile 4-gram.arpa.gz 4-gram.ngram\n\nEvery command takes --json.",
+    );
+}
+
+function compile(): Command {
+  return newCommand(
+    "compile",
+    "Compiles an ARPA file, plain or gzipped, into one that opens without being parsed.",
+    ["lm compile 4-gram.arpa.gz 4-gram.ngram"],
+  )
+    .argument("<arpa>", "the ARPA file")
+    .argument("<out>", "the compiled file")
+    .action(async (path: string, out: string, options: { json?: boolean }) => {
+      if (!existsSync(path)) throw new UserError(`${path}: does not exist`);
+      const parser = arpaParser(path);
+      const file = createReadStream(path, { highWaterMark: 1 << 20 });
+      const total = statSync(path).size;
+      const shown = progress({ label: "reading n-grams", total });
+      const text = path.endsWith(".gz") ? file.pipe(createGunzip()) : file;
+      let lines = 0;
+      for await (const line of createInterface({ input: text, crlfDelay: Number.POSITIVE_INFINITY })) {
+        parser.line(line);
+        if (++lines % 100_000 === 0) shown.update(Math.min(total, file.bytesRead));
+      }
+      shown.end();
+      const model = parser.finish();
+      writeAtomically(out, (put) => writeNgrams(model, put));
+      const counts = model.levels.map(({ word }) => word.length);
+      const bytes = statSync(out).size;
+      printResult(
+        options,
+        { file: out, order: model.order, ngrams: counts, bytes },
+        `${out}: ${model.order}-gram model, ${counts.join(" + ")} n-grams, ${(bytes / 1e6).toFixed(1)} MB`,
+      );
+    });
+}

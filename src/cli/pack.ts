@@ -1,0 +1,36 @@
+import { join } from "node:path";
+import type { Command } from "commander";
+import { PACK_ENDING, packRun } from "../train/pack.ts";
+import { newCommand, printResult } from "./command.ts";
+
+interface Options {
+  json?: boolean;
+  out?: string;
+  backbone?: string;
+}
+
+export function command(): Command {
+  return newCommand(
+    "pack",
+    "Packs the masks and heads of a finished run with a `plan.mask` into one small file, bound to its backbone by a hash.",
+    ["pack runs/dutch --out dutch.pack"],
+  )
+    .argument("<run>", "the folder of a finished run")
+    .option("--out <file>", `the pack (default: NAME${PACK_ENDING} beside the run's folder)`)
+    .option("--backbone <model>", "the model that the masks are over (default: the recipe's upstream)")
+    .action((folder: string, options: Options) => {
+      const out = options.out ?? `${join(folder)}${PACK_ENDING}`;
+      const report = packRun(folder, out, options.backbone);
+      const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(3)} MB`;
+      printResult(
+        options,
+        report,
+        [
+          `${out}: ${megabytes(report.bytes)}, of which masks ${megabytes(report.maskBytes)} (as plain bits ${megabytes(report.rawBytes)})`,
+          `${report.weights} masked weights, sparsity ${report.sparsity.toFixed(4)}, ${report.bitsPerWeight.toFixed(4)} bits a weight`,
+          `overlap with the magnitude mask ${report.overlap.toFixed(4)} (share of zeros in common)`,
+          `backbone ${report.backbone}`,
+        ].join("\n"),
+      );
+    });
+}

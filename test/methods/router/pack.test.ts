@@ -1,0 +1,127 @@
+import { mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { evaluatePacks } from "../../../src/train/evaluate-packs.ts";
+import { evaluateRun } from "../../../src/train/evaluate-run.ts";
+import { openModel } from "../../../src/train/open-model.ts";
+import { packRun, readPack, unpack } from "../../../src/train/pack.ts";
+import { parseRecipe } from "../../../src/train/recipe.ts";
+import { RoutedModel } from "../../../src/train/routed.ts";
+import { train } from "../../../src/train/trainer.ts";
+import { Inference } from "../../../src/use/inference.ts";
+import { openWeights } from "../../../src/weights/model-folder.ts";
+import { tinyCorpus, tinyRecipe } from "../../train/tiny-corpus.ts";
+
+const corpus = tinyCorpus(2);
+const folder = mkdtempSync(join(tmpdir(), "packs-"));
+const at = (...parts: string[]) => join(folder, ...parts);
+const options = { data: corpus.folder, skipBad: false, log: () => {} };
+const run = (name: string, changes: Record<string, unknown>) =>
+  train(parseRecipe(tinyRecipe({ name, epochs: 2, ...changes }), "tiny.yaml"), { ...options, out: at(name) });
+const mask = { sparsity: 0.3, modules: "both" };
+
+beforeAll(async () => {
+  await run("backbone", {});
+  await run("other", { seed: 5 });
+  // Named by the words that the route sends them.
+  await run("ab", { upstream: { model: at("backbone") }, plan: { mask } });
+  await run("cb", { upstream: { model: at("backbone") }, plan: { mask: { sparsity: 0.1 } }, seed: 2 });
+  for (const name of ["ab", "cb"]) packRun(at(name), at(`${name}.pack`));
+}, 60_000);
+
+describe("a mask pack", () => {
+  it("reports its size and how much of it magnitude pruning would have chosen", () => {
+    const report = packRun(at("ab"), at("again.pack"));
+    expect(readFileSync(at("again.pack"))).toEqual(readFileSync(at("ab.pack")));
+    expect(report.bytes).toBe(statSync(at("ab.pack")).size);
+    expect(report.matrices).toHaveLength(12);
+    expect(report.weights).toBe(2 * (4 * 16 * 16 + 2 * 16 * 32));
+    expect(report.rawBytes).toBe(report.weights / 8);
+    expect(report.maskBytes).toBeLessThanOrEqual(report.rawBytes);
+    expect(report.overlap).toBeGreaterThan(0.5);
+    expect(report.overlap).toBeLessThan(1);
+    expect(report.sparsity).toBeCloseTo(0.3, 2);
+  });
+
+  it("evaluates as the run that it came from", async () => {
+    for (const name of ["ab", "cb"]) {
+      const of = await evaluateRun(at(name), "test", { ...options, threads: 1 });
+      const packed = await evaluatePacks([at(`${name}.pack`)], "test", { ...options, threads: 1 });
+      expect(packed.tasks).toEqual([{ name, utterances: of.utterances, metrics: of.metrics }]);
+    }
+  });
+
+  it("unpacks into the run's own model, bit for bit", async () => {
+    unpack(at("ab.pack"), at("unpacked"));
+    for (const name of ["model.safetensors", "heads.safetensors", "config.json", "recipe.yaml"])
+      expect([name, readFileSync(at("unpacked", name))]).toEqual([name, readFileSync(at("ab", name))]);
+    const { metrics } = await evaluateRun(at("unpacked"), "test", { ...options, threads: 1 });
+    expect(metrics).toEqual((await evaluateRun(at("ab"), "test", { ...options, threads: 1 })).metrics);
+  });
+
+  it("opens as a model wherever one is asked for", async () => {
+    const [packed, own] = [await Inference.open(at("ab.pack")), await Inference.open(at("ab"))];
+    const wave = Float32Array.from({ length: 4000 }, (_, i) => Math.sin(i / 9));
+    expect((await packed.hear(wave)).scores).toEqual((await own.hear(wave)).scores);
+    await packed.dispose();
+    await own.dispose();
+    expect(openModel(at("ab.pack")).recipe!.name).toBe("ab");
+  });
+
+  it("refuses another backbone, and what is no pack or a damaged one", async () => {
+    expect(() => unpack(at("ab.pack"), at("wrong"), at("other"))).toThrow(/belongs to another backbone/);
+    expect(() => packRun(at("ab"), at("x.pack"), at("other"))).toThrow(/belongs to another backbone/);
+    await expect(
+      evaluatePacks([at("ab.pack")], "test", { ...options, backbone: at("other") }),
+    ).rejects.toThrow(/belongs to another backbone/);
+    expect(() => packRun(at("backbone"), at("x.pack"))).toThrow(/has no masks.safetensors/);
+    expect(() => readPack(at("ab", "model.safetensors"))).toThrow(/is no mask pack/);
+    const bytes = readFileSync(at("ab.pack"));
+    const header = Number(bytes.readBigUInt64LE(0));
+    const {
+      data_offsets: [start, end],
+    } = Object.entries(JSON.parse(bytes.toString("utf8", 8, 8 + header))).find(([key]) =>
+      key.startsWith("mask:"),
+    )![1] as { data_offsets: number[] };
+    bytes[8 + header + ((start + end) >> 1)] ^= 4;
+    writeFileSync(at("damaged.pack"), bytes);
+    expect(() => unpack(at("damaged.pack"), at("wrong"))).toThrow(/damaged/);
+  });
+
+  it("shares one backbone with others: each utterance is routed to the masks of its label", async () => {
+    const paths = [at("ab.pack"), at("cb.pack")];
+    const both = await evaluatePacks(paths, "test", { ...options, route: "word", threads: 1 });
+    expect(both.tasks.map(({ name, utterances }) => [name, utterances])).toEqual([
+      ["ab", 2],
+      ["cb", 2],
+    ]);
+    for (const name of ["ab", "cb"]) {
+      const alone = await evaluateRun(at(name), "test", { ...options, threads: 1 });
+      const wanted = new Map(alone.predictions.map(({ index, answers }) => [index, answers]));
+      const mine = both.predictions.filter(({ task }) => task === name);
+      // The tiny corpus lists its two words in turn.
+      for (const { id, answers } of mine) {
+        const [index] = [...wanted].find(([, a]) => JSON.stringify(a) === JSON.stringify(answers)) ?? [];
+        expect([id, index]).not.toEqual([id, undefined]);
+      }
+    }
+    await expect(evaluatePacks(paths, "test", options)).rejects.toThrow(/--route/);
+    await expect(evaluatePacks(paths, "test", { ...options, route: "pitch" })).rejects.toThrow(
+      /the packs are named/,
+    );
+  });
+
+  it("changes the task in a loaded model to exactly the unpacked weights", () => {
+    const model = RoutedModel.open([at("ab.pack"), at("cb.pack")]);
+    for (const name of ["ab", "cb", "ab"]) {
+      const feeds = model.use(name);
+      const file = openWeights(at(name));
+      for (const key of file.infos.keys())
+        if (key in feeds) expect([key, feeds[key].data]).toEqual([key, file.readF32(key)]);
+      file.close();
+    }
+    const { backbone, tasks } = model.memory();
+    for (const bytes of Object.values(tasks)) expect(bytes).toBeLessThan(backbone / 4);
+  });
+});

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -55,37 +55,16 @@ describe("claims of the replication", () => {
 
 const data = dataDir();
 describe("voxsmith results router", () => {
-  it.skipIf(data === undefined)(
-    "--tiny runs every part, stops for its budget, and goes on",
-    async () => {
-      const folder = join(mkdtempSync(join(tmpdir(), "router-")), "results");
-      const options = {
-        ...{ data: data!, folder, threads: 1, jobs: 1, planOnly: false, tiny: true, log: () => {} },
-        signal: new AbortController().signal,
-      };
-      const plan = await replicate({ ...options, planOnly: true });
-      const stopped = await replicate({ ...options, budget: 1e-6 });
-      expect(stopped.left).toBeGreaterThan(0);
-      const { left, section, result } = await replicate(options);
-      expect(left).toBe(0);
-      expect(section).toContain("### Claims");
-      const { grid, repeated, languages, pruning, ablations, associations } = result as Record<
-        string,
-        unknown[]
-      >;
-      expect(grid).toHaveLength(5);
-      expect(repeated).toHaveLength(5 + 5);
-      expect(languages).toHaveLength(6);
-      expect(pruning).toHaveLength(6);
-      expect(ablations).toHaveLength(4);
-      expect(associations.length).toBeGreaterThan(0);
-      const runs = grid.length + 5 + languages.length + pruning.length + ablations.length + 6;
-      expect(plan.result).toEqual({ runs });
-      // Everything is found again.
-      const again = await replicate(options);
-      expect(again.result).toEqual(result);
-      expect(readdirSync(folder)).toContain("upstream");
-    },
-    900_000,
-  );
+  // The whole of it takes minutes: `voxsmith results router --tiny` is the command for that.
+  it.skipIf(data === undefined)("plans its runs, and stops for its budget before the first", async () => {
+    const folder = join(mkdtempSync(join(tmpdir(), "router-")), "results");
+    const options = {
+      ...{ data: data!, folder, threads: 1, jobs: 1, planOnly: false, tiny: true, log: () => {} },
+      signal: new AbortController().signal,
+    };
+    const plan = await replicate({ ...options, planOnly: true });
+    expect(plan.result).toEqual({ runs: 5 + 5 + 6 + 6 + 4 + 6 });
+    const stopped = await replicate({ ...options, budget: 1e-6 });
+    expect(stopped.left).toBeGreaterThan(0);
+  });
 });

@@ -8,6 +8,7 @@ import { writePredictions } from "./finish.ts";
 import { type LmOptions, lmDecoders } from "./lm-decoding.ts";
 import { readTargets, selfContainedRecipe } from "./open-model.ts";
 import { closeStreams, load } from "./prepare.ts";
+import { readRecipe } from "./recipe.ts";
 import { readRun } from "./run-folder.ts";
 
 export interface RunEvaluation {
@@ -46,6 +47,7 @@ export async function evaluateRun(
     parts: [part],
     // The run's own weights replace the upstream's.
     weights: false,
+    model: readRecipe(join(folder, "recipe.yaml")).upstream.model,
   });
   try {
     const { task, store, streams } = loaded;

@@ -25,7 +25,8 @@ const WEIGHTS = "model.safetensors";
 
 /**
  * Writes a trained model as transformers loads it: with a CTC head named `lm_head` as `...ForCTC`, else with its first
- * pooled classifier as `...ForSequenceClassification`, else bare. All heads but `lm_head` also stand, under our names, in
+ * pooled classifier as `...ForSequenceClassification`, else with wav2vec 2.0's pre-training heads as `...ForPreTraining`,
+ * else bare. All heads but `lm_head` also stand, under our names, in
  * `heads.safetensors`; `targets.json` says what the heads' outputs mean.
  */
 export function exportModel(
@@ -102,18 +103,22 @@ export function writeDescription(
 }
 
 /**
- * Whether a parameter stands in the model's own file: the upstream's, a CTC head's, and the pre-training heads where the
- * model has no other head and transformers has a class with them. The rest stands in `heads.safetensors`.
+ * Whether a parameter stands in the model's own file: the upstream's, a CTC head's, and the pre-training heads where they
+ * are the model's class in transformers. The rest stands in `heads.safetensors`.
  */
-const isInModel = (name: string, { model: { upstream }, objectives }: Task): boolean =>
-  name.startsWith(`${upstream.prefix}.`) ||
+const isInModel = (name: string, task: Task): boolean =>
+  name.startsWith(`${task.model.upstream.prefix}.`) ||
   name.startsWith("lm_head.") ||
-  (objectives.every(isPretraining) &&
-    headOf(name) === "pre-training" &&
-    inTransformers(upstream.modelType as Family, name));
+  (headOf(name) === "pre-training" &&
+    inTransformers(task.model.upstream.modelType as Family, name) &&
+    isPretraining(task));
 
-/** An objective whose head is among the pre-training heads, or which has none. */
-const isPretraining = ({ path }: TaskObjective): boolean => headOf(`${path}.weight`) === "pre-training";
+/** Whether transformers' class for the model is that of contrastive pre-training, which has all of its heads. */
+function isPretraining(task: Task): boolean {
+  const { ctc, classifier } = knownHeads(task);
+  const contrastive = task.objectives.some(({ spec }) => spec.loss === "contrastive");
+  return contrastive && task.layers === "last" && ctc === undefined && classifier === undefined;
+}
 
 /**
  * Our classifier W mean(h) + b as transformers' classifier(mean(projector(h))): the projector is the identity.

@@ -15,6 +15,8 @@ import { evaluationGraph } from "./program.ts";
 export interface Listener {
   /** Clusters of its codebook, 0 where it is not asked for. */
   readonly codes: number;
+  /** Width of their embeddings. */
+  readonly codeSize: number;
   /** Rows of each frame: a hidden state, or the nearest code. */
   hidden(wave: Float32Array): Promise<{ data: Float32Array; columns: number }>;
   close(): Promise<void>;
@@ -39,7 +41,7 @@ export async function openListener(path: string, what: number | "codebook" | und
   if (layer === undefined)
     throw new UserError(`${path}: has hidden states 0 to ${hidden.length - 1}, not ${what}`);
   const values = { ...store.values };
-  let [codes, output]: [number, Tensor] = [0, layer];
+  let [codes, codeSize, output]: [number, number, Tensor] = [0, 0, layer];
   if (what === "codebook") {
     const book = codebookOf(path);
     const [clusters, size] = book.embeddings.shape;
@@ -55,12 +57,13 @@ export async function openListener(path: string, what: number | "codebook" | und
     values["final_proj.weight"] = f32(book.weight.shape, book.weight.data);
     values["final_proj.bias"] = f32(book.bias.shape, book.bias.data);
     values["label_embs_concat"] = f32(book.embeddings.shape, book.embeddings.data);
-    codes = clusters;
+    [codes, codeSize] = [clusters, size];
   }
   const used = Object.fromEntries([...table.specs.keys()].map((name) => [name, values[name]]));
   const program = await compile(evaluationGraph(table, { output }, [audio, frames]), { threads: 1 });
   return {
     codes,
+    codeSize,
     async hidden(wave) {
       const count = upstream.frames(wave.length) as number;
       const { output } = await program.run({

@@ -85,19 +85,24 @@ export function sayWhatIsAssumed(model: Model, { corpus }: Recipe, log: (line: s
     );
 }
 
+/** Refuses a pre-trained model without the heads that continued pre-training needs. @throws UserError naming them */
+export function requireHeads({ source }: Model, heads: readonly string[]): void {
+  if (source === undefined || heads.length === 0) return;
+  const checkpoint = openCheckpoint(source);
+  checkpoint.weights.close();
+  requirePretrainingHeads(checkpoint, [...heads]);
+}
+
 /**
  * Fills the upstream's part of the store from the model's own weights, each tensor exactly once, and with it the
- * pre-training heads that the store has room for. Other heads of the checkpoint are left out: the recipe's objectives
+ * pre-training heads that training goes on with. Other heads of the checkpoint are left out: the recipe's objectives
  * bring theirs.
  */
-export function loadUpstream(model: Model, store: ParameterStore): void {
+export function loadUpstream(model: Model, store: ParameterStore, heads: readonly string[] = []): void {
   if (model.source === undefined) return;
-  const checkpoint = openCheckpoint(model.source);
-  const { weights } = checkpoint;
+  const { weights } = openCheckpoint(model.source);
   try {
     const prefix = `${model.upstream.prefix}.`;
-    const heads = [...store.specs.keys()].filter((name) => headOf(name) === "pre-training");
-    if (heads.length > 0) requirePretrainingHeads(checkpoint, heads);
     // The vector for hidden frames: not every file has one, and it is not wanted where nothing is hidden.
     const adapted = [...weights.infos.keys()].some(isAdapter);
     const vector = `${prefix}masked_spec_embed`;

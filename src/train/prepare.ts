@@ -15,7 +15,7 @@ import { withLocalUpstream } from "./locate.ts";
 import { lossOf } from "./losses/index.ts";
 import type { TargetSource } from "./losses/kind.ts";
 import { maskPlan, startMasks, type WeightMasks } from "./masks.ts";
-import { isAdapter, loadUpstream, type Model, modelOf, sayWhatIsAssumed } from "./model.ts";
+import { isAdapter, loadUpstream, type Model, modelOf, requireHeads, sayWhatIsAssumed } from "./model.ts";
 import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
 import { UpdateOrder } from "./order.ts";
 import { Pruner } from "./pruning.ts";
@@ -23,7 +23,14 @@ import type { Objective, Recipe } from "./recipe-schema.ts";
 import { loadHeads } from "./start-heads.ts";
 import { ParameterStore } from "./store.ts";
 import type { Target } from "./targets.ts";
-import { everCounts, namePaths, type Task, type TaskObjective, traceEvaluation } from "./task.ts";
+import {
+  continuedHeads,
+  everCounts,
+  namePaths,
+  type Task,
+  type TaskObjective,
+  traceEvaluation,
+} from "./task.ts";
 
 /** A recipe's model and data, read and checked. Close its streams when done. */
 export interface Loaded {
@@ -56,6 +63,8 @@ export interface LoadOptions extends DataOptions {
   readonly parts?: readonly Part[];
   /** Whether to load the upstream's pre-trained weights (default true). */
   readonly weights?: boolean;
+  /** The model whose hidden states or codebook give labels by default: `upstream.model` where not given. */
+  readonly model?: string;
 }
 
 /** Reads and checks recipe, model and data, and plans the run. @throws UserError for whatever is wrong with them */
@@ -79,6 +88,8 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
   const active = Object.entries(recipe.objectives).filter(([, o]) => everCounts(o));
   if (active.length === 0) throw new UserError("objectives: every weight is 0; nothing would be learned");
   checkBest(recipe, active);
+  // Before any audio is read; where only trained weights will be read, they have what they need.
+  if (options.weights !== false) requireHeads(model, continuedHeads(active.map(([, o]) => o)));
   const streams: Stream[] = [];
   try {
     const targets = new Map<string, Target>();
@@ -102,7 +113,7 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
         longTargets: recipe.guards.longTargets,
         frames: (samples) => model.upstream.frames(samples) as number,
         hop: model.upstream.hop,
-        model: recipe.upstream.model,
+        model: options.model ?? model.source ?? recipe.upstream.model,
         fastest: recipe.augment.speed?.[1] ?? 1,
         parts: options.parts,
         threads: 1,
@@ -214,7 +225,7 @@ export function parametersOf(recipe: Recipe, task: Task, weights = true) {
     ),
   );
   if (!weights) return { store, training };
-  loadUpstream(task.model, store);
+  loadUpstream(task.model, store, continuedHeads(task.objectives.map(({ spec }) => spec)));
   if (recipe.upstream.heads === "load") loadHeads(task, store);
   return { store, training, masks: plan && startMasks(plan, store, recipe.seed) };
 }

@@ -46,6 +46,8 @@ export interface SignalTarget {
 export interface ClusterTarget {
   readonly kind: "clusters";
   readonly count: number;
+  /** Width of the codebook that the labels are of. */
+  readonly size?: number;
   /** Absent until they are fitted, and where the labels are a model's own codes. */
   readonly centroids?: Centroids;
 }
@@ -76,8 +78,9 @@ export function targetToJson(target: Target): Json {
     case "signal":
       return { ...target, mean: [...target.mean], deviation: [...target.deviation] };
     case "clusters": {
-      const { count, centroids } = target;
-      if (centroids === undefined) return { kind: "clusters", count };
+      const { count, size, centroids } = target;
+      if (centroids === undefined)
+        return { kind: "clusters", count, ...(size === undefined ? {} : { size }) };
       const { data, dim } = centroids;
       const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
       return { kind: "clusters", count, dim, centroids: bytes.toString("base64") };
@@ -95,7 +98,7 @@ type TargetJson =
   | { kind: "class"; label: string; classes: string[] }
   | { kind: "number"; label: string }
   | SignalTarget
-  | { kind: "clusters"; count: number; dim?: number; centroids?: string }
+  | { kind: "clusters"; count: number; size?: number; dim?: number; centroids?: string }
   | CodeTarget
   | NoTarget
   | { kind: "frame-class"; classes: string[]; dropStress: boolean };
@@ -112,8 +115,9 @@ export function targetFromJson(json: Json): Target {
       dropStress: data.dropStress,
     };
   if (data.kind !== "clusters") return data;
-  const { count, dim, centroids } = data;
-  if (dim === undefined || centroids === undefined) return { kind: "clusters", count };
+  const { count, size, dim, centroids } = data;
+  if (dim === undefined || centroids === undefined)
+    return { kind: "clusters", count, ...(size === undefined ? {} : { size }) };
   // A copy of its own: a buffer's bytes need not lie where floats may.
   const bytes = Uint8Array.from(Buffer.from(centroids, "base64"));
   return {

@@ -16,7 +16,7 @@ import type { Traced } from "./program.ts";
 import type { Objective } from "./recipe-schema.ts";
 import type { Target } from "./targets.ts";
 
-/** One loss of the weighted sum, with what it asks and the path of its head's parameters. */
+/** One loss of the weighted sum, with what it asks and the path of its head's parameters (empty: a checkpoint's own names). */
 export interface TaskObjective {
   readonly name: string;
   readonly spec: Objective;
@@ -37,10 +37,23 @@ export interface Task {
 export const everCounts = ({ weight }: Objective): boolean =>
   typeof weight === "number" ? weight > 0 : weight.some((point) => point.weight > 0);
 
-/** Heads by Hugging Face's name where it has one (`lm_head` of the first linear CTC head), else `heads.NAME`. */
+/** The pre-training heads, by name, that objectives go on with from the recipe's pre-trained model. */
+export const continuedHeads = (objectives: readonly Objective[]): string[] => [
+  ...new Set(objectives.flatMap((o) => lossOf(o).continues?.(o) ?? [])),
+];
+
+/**
+ * Heads by Hugging Face's name where it has one (`lm_head` of the first linear CTC head), or by fairseq's at the top
+ * (HuBERT's head, of those objectives that go on from a model's own or else of the first with one of its form), else
+ * `heads.NAME`.
+ */
 export function namePaths(objectives: readonly (readonly [string, Objective])[]): Map<string, string> {
   const lm = objectives.find(([, o]) => o.loss === "ctc" && o.head === "linear")?.[0];
-  return new Map(objectives.map(([name]) => [name, name === lm ? "lm_head" : `heads.${name}`]));
+  const units = objectives.filter(([, o]) => o.loss === "masked-prediction" && o.logits === "cosine");
+  const continued = units.filter(([, o]) => continuedHeads([o]).length > 0);
+  const top = (continued.length > 0 ? continued : units.slice(0, 1)).map(([name]) => name);
+  const pathOf = (name: string) => (top.includes(name) ? "" : name === lm ? "lm_head" : `heads.${name}`);
+  return new Map(objectives.map(([name]) => [name, pathOf(name)]));
 }
 
 export interface TrainingTrace {
@@ -210,7 +223,12 @@ function termOf(
     known.set(key, tensor);
     return tensor;
   };
-  return lossOf(o.spec).term(o, { ...pass, head: table.at(o.path), root: table, input });
+  return lossOf(o.spec).term(o, {
+    ...pass,
+    head: o.path === "" ? table : table.at(o.path),
+    root: table,
+    input,
+  });
 }
 
 /** `Pass.once` of one pass. */

@@ -103,7 +103,7 @@ async function nearestCodes(
       const { data } = await listener.hidden(await audio.wave(index));
       values.set(index, fitted(data, 1, audio.frames(index)));
     }
-    return { target: { ...target, count: listener.codes }, values };
+    return { target: { ...target, count: listener.codes, size: listener.codeSize }, values };
   } finally {
     await listener.close();
   }

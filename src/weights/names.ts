@@ -50,11 +50,13 @@ export function headOf(name: string): "task" | "pre-training" | undefined {
 export const HEADS_FILE = "heads.safetensors";
 
 /**
- * Whether transformers' class for the family has this parameter. HuBERT's pre-training head exists only in fairseq: it goes
- * to a file of its own, so that transformers loads the rest without a warning.
+ * Whether transformers' class for the family has this parameter. Of pre-training heads it has wav2vec 2.0's alone; HuBERT's
+ * exists only in fairseq. They go to a file of their own, so that transformers loads the rest without a warning.
  */
 export const inTransformers = (family: Family, name: string): boolean =>
-  isInTransformers(family) && !/^(final_proj\.|label_embs_concat$)/.test(name);
+  isInTransformers(family) &&
+  (headOf(name) !== "pre-training" ||
+    (family === "wav2vec2" && !/^(final_proj\.|label_embs_concat$)/.test(name)));
 
 /**
  * Weight normalisation w = g v / |v| has two spellings: `weight_g`, `weight_v` (torch.nn.utils.weight_norm) and

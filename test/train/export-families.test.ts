@@ -1,19 +1,15 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exportModel, importModel } from "../../src/train/export.ts";
-import { loadUpstream } from "../../src/train/model.ts";
 import { closeStreams, parametersOf, prepare } from "../../src/train/prepare.ts";
 import { parseRecipe } from "../../src/train/recipe.ts";
-import { ParameterStore } from "../../src/train/store.ts";
-import { type Task, traceEvaluation } from "../../src/train/task.ts";
-import { openCheckpoint, requirePretrainingHeads } from "../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { TINY_CONFIG, type TinyCorpus, tinyCorpus, tinyRecipe } from "./tiny-corpus.ts";
 
 // What a run writes is what it had: every family, heads and all, to the last bit.
 
-const checkpoints = join(import.meta.dirname, "../fixtures/weights/checkpoints");
 const scratch = mkdtempSync(join(tmpdir(), "export-families-"));
 let corpus: TinyCorpus;
 beforeAll(() => {
@@ -30,7 +26,6 @@ const load = (upstream: Record<string, unknown>, more: Record<string, unknown> =
     skipBad: false,
     log: () => {},
   });
-const read = (folder: string, name: string) => JSON.parse(readFileSync(join(folder, name), "utf8"));
 
 const { feat_extract_norm: _, do_stable_layer_norm: __, ...plain } = TINY_CONFIG as Record<string, unknown>;
 const spectral = { ...plain, mask_feature_prob: 0 };
@@ -80,63 +75,5 @@ describe("a run of each family is written and read again to the last bit", () =>
         expect(checkpoint.weights.readF32(name)).toEqual(store.array(name));
     checkpoint.weights.close();
     await closeStreams(streams);
-  });
-});
-
-/** A task that has a model's pre-training heads as parameters, as continued pre-training has. */
-async function withHeads(file: string, heads: readonly string[]) {
-  const source = join(checkpoints, file);
-  const run = await load(
-    { model: source },
-    { objectives: { word: { loss: "cross-entropy", target: "labels.word" } } },
-  );
-  await closeStreams(run.streams);
-  const task: Task = { ...run.task, objectives: [] };
-  const { weights } = openCheckpoint(source);
-  const { table } = traceEvaluation(task, [], false);
-  for (const name of heads) {
-    const shape = weights.infos.get(name)?.shape ?? [1];
-    table.get(name, shape, { kind: "constant", value: 0 });
-  }
-  const store = new ParameterStore(table.specs, () => true);
-  return { task, store, weights, stream: run.streams[0] };
-}
-
-describe("pre-training heads are read, and written back", () => {
-  const quantizer = ["quantizer.codevectors", "quantizer.weight_proj.weight", "quantizer.weight_proj.bias"];
-  const projections = ["project_q.weight", "project_q.bias", "project_hid.weight", "project_hid.bias"];
-  test.each([
-    ["wav2vec2-args.pt", [...quantizer, ...projections], "model.safetensors", "Wav2Vec2ForPreTraining"],
-    [
-      "hubert-omegaconf.pt",
-      ["final_proj.weight", "final_proj.bias", "label_embs_concat"],
-      "heads.safetensors",
-      "HubertModel",
-    ],
-  ])("%s", async (file, heads, where, architecture) => {
-    const { task, store, weights, stream } = await withHeads(file, heads);
-    loadUpstream(task.model, store);
-    for (const name of heads) expect(store.array(name)).toEqual(weights.readF32(name));
-    weights.close();
-    for (let i = 0; i < store.weights.length; i++) store.weights[i] += 0.25;
-    const folder = mkdtempSync(join(scratch, "heads-"));
-    exportModel(folder, task, store, stream);
-    expect(read(folder, "config.json").architectures).toEqual([architecture]);
-    expect(existsSync(join(folder, "heads.safetensors"))).toBe(where === "heads.safetensors");
-    const checkpoint = openCheckpoint(folder);
-    requirePretrainingHeads(checkpoint);
-    for (const name of heads) expect(checkpoint.weights.readF32(name)).toEqual(store.array(name));
-    checkpoint.weights.close();
-    const again = new ParameterStore(store.specs, () => true);
-    importModel(folder, task, again);
-    expect(again.weights).toEqual(store.weights);
-  });
-
-  test("a model without them refuses continued pre-training with a sentence", async () => {
-    const { task, store, weights } = await withHeads("wav2vec2-ctc-args.pt", ["quantizer.codevectors"]);
-    weights.close();
-    expect(() => loadUpstream(task.model, store)).toThrow(
-      /wav2vec2-ctc-args\.pt: cannot be pre-trained further, for it lacks the pre-training heads \(quantizer\.codevectors\)/,
-    );
   });
 });

@@ -4,7 +4,7 @@ import { assign, kMeans } from "../../src/train/k-means.ts";
 import { objective } from "../../src/train/losses/index.ts";
 import { compileTraining, gradientName } from "../../src/train/program.ts";
 import type { Target } from "../../src/train/targets.ts";
-import { type Task, type TaskObjective, traceTraining } from "../../src/train/task.ts";
+import { namePaths, type Task, type TaskObjective, traceTraining } from "../../src/train/task.ts";
 import { upstreamOf } from "../../src/upstreams/index.ts";
 import { fixture } from "./reference.ts";
 
@@ -65,13 +65,10 @@ async function step(
 ) {
   const config = { model_type: family, ...reference.config, ...reference.codes };
   const upstream = upstreamOf(config, "test");
-  const asked = Object.entries(objectives).map(
-    ([name, [spec, target]]): TaskObjective => ({
-      name,
-      spec: objective.parse(spec),
-      target,
-      path: `heads.${name}`,
-    }),
+  const specs = Object.entries(objectives).map(([name, [spec]]) => [name, objective.parse(spec)] as const);
+  const paths = namePaths(specs);
+  const asked = specs.map(
+    ([name, spec]): TaskObjective => ({ name, spec, target: objectives[name][1], path: paths.get(name)! }),
   );
   const task: Task = {
     model: { config, settings: upstream.settings, upstream, masked: false },

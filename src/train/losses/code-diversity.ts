@@ -5,7 +5,7 @@ import { key } from "../schema-basics.ts";
 import type { NoTarget } from "../targets.ts";
 import { objectiveKeys } from "./keys.ts";
 import { type LossKind, maskOf } from "./kind.ts";
-import { codeLogits, quantiserConfig } from "./quantiser.ts";
+import { CODE_SCORES, codeLogits, quantiserConfig } from "./quantiser.ts";
 
 const schema = z.strictObject({
   loss: key(
@@ -22,6 +22,7 @@ const schema = z.strictObject({
  */
 export const codeDiversity: LossKind<typeof schema, NoTarget> = {
   schema,
+  continues: () => CODE_SCORES,
   asTrained: true,
   metrics: () => [],
   target: () => ({ kind: "none" }),

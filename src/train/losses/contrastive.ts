@@ -16,12 +16,12 @@ import {
   perplexity,
   unitLength,
 } from "./kind.ts";
-import { quantise, quantiserConfig } from "./quantiser.ts";
+import { CODE_HEADS, quantise, quantiserConfig } from "./quantiser.ts";
 
 const schema = z.strictObject({
   loss: key(
     z.literal("contrastive"),
-    "The quantised frame that is hidden, among others of the same utterance (wav2vec 2.0). Sizes of the codebook, `num_negatives` and `contrastive_logits_temperature` are the model configuration's.",
+    "The quantised frame that is hidden, among others of the same utterance (wav2vec 2.0). Sizes of the codebook, `num_negatives` and `contrastive_logits_temperature` are the model configuration's. With `upstream.model`, quantiser and projections go on from that model's own, and a model without them is refused; with `upstream.config` they start anew.",
   ),
   temperature: key(
     z
@@ -43,6 +43,7 @@ const schema = z.strictObject({
  */
 export const contrastive: LossKind<typeof schema, CodeTarget> = {
   schema,
+  continues: () => CODE_HEADS,
   asTrained: true,
   metrics: () => ["accuracy", "codePerplexity"],
   target(_, { config }) {

@@ -84,7 +84,7 @@ export interface Pass {
   readonly upstream: UpstreamOutput;
   /** Frames that are hidden from the model, bool [batch, frames]; absent where none are. */
   readonly hidden?: Tensor;
-  /** Parameters of the objective's own head. */
+  /** Parameters of the objective's own head; all parameters where its names are a checkpoint's own. */
   readonly head: Params;
   /** The upstream's configuration. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -158,6 +158,11 @@ export interface LossKind<Schema extends z.ZodObject = z.ZodObject, T extends Ta
     asked: Asked<z.output<Schema>, T>,
     audio: StreamAudio,
   ): Promise<{ target: T; values: ReadonlyMap<number, Float32Array> }>;
+  /**
+   * The pre-training heads, by Hugging Face's names, that go on from those of the recipe's pre-trained model; a model that
+   * lacks them is refused.
+   */
+  continues?(spec: z.output<Schema>): readonly string[];
   /** Whether it is judged on what the model hears in training: with frames hidden, where the recipe hides any. */
   readonly asTrained?: boolean;
   /** The graph inputs `labels.<name>` and further ones for the targets of a batch. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { linear } from "../../nn/layers.ts";
 import * as ops from "../../ops/index.ts";
-import { normalInit } from "../../params/params.ts";
+import { normalInit, type Params } from "../../params/params.ts";
 import { i32 } from "../../runtime/program.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { count, key, nonNegative, positive } from "../schema-basics.ts";
@@ -30,9 +30,12 @@ const clusters = z.union([
   z.strictObject({
     of: key(
       z.literal("codebook"),
-      "The nearest of the model's own label embeddings, from a pass of the original model over unmasked audio.",
+      "The nearest of a model's own label embeddings, from a pass of the original model over unmasked audio.",
     ),
-    model: key(z.string().min(1), "The pre-trained HuBERT model, with its codebook.").optional(),
+    model: key(
+      z.string().min(1),
+      "The pre-trained HuBERT model, with its codebook. Left out, it is `upstream.model`, and a `cosine` head goes on from that model's own `final_proj` and `label_embs_concat` (a model without them is refused); clusters of any other kind get a new head.",
+    ).optional(),
   }),
 ]);
 export type ClusterSpec = z.output<typeof clusters>;
@@ -47,7 +50,10 @@ const schema = z.strictObject({
     z.enum(["cosine", "linear"]),
     "`cosine` similarity of a projected frame to a learned embedding of each cluster, over `temperature`; or a `linear` layer.",
   ).default("cosine"),
-  size: key(count, "`cosine`: width of the projection and the embeddings.").default(256),
+  size: key(
+    count,
+    "`cosine`: width of the projection and the embeddings; the codebook's own where clusters are `of: codebook`.",
+  ).default(256),
   temperature: key(positive, "`cosine`: what similarities are divided by.").default(0.1),
   unmasked: key(
     nonNegative,
@@ -59,6 +65,10 @@ const schema = z.strictObject({
 /** HuBERT's masked prediction of hidden units (Hsu et al. 2021, section II-B), with fairseq's normalisation: the sum over the frames that count, divided by their number. */
 export const maskedPrediction: LossKind<typeof schema, ClusterTarget> = {
   schema,
+  continues: ({ clusters, logits }) =>
+    logits === "cosine" && clusters.of === "codebook" && clusters.model === undefined
+      ? ["final_proj.weight", "final_proj.bias", "label_embs_concat"]
+      : [],
   asTrained: true,
   metrics: () => ["accuracy", "perplexity"],
   target: ({ clusters }) => ({ kind: "clusters", count: "count" in clusters ? clusters.count : 0 }),
@@ -73,7 +83,7 @@ export const maskedPrediction: LossKind<typeof schema, ClusterTarget> = {
     const [batch, width] = valid.shape;
     const masked = ops.cast(maskOf(pass, name), "f32");
     const heard = ops.cast(valid, "f32");
-    const logits = logitsOf(features, target.count, spec, pass);
+    const logits = logitsOf(features, target, spec, pass.head);
     const labels = ops.reshape(pass.input("labels", [batch, width], "i32"), [batch, width, 1]);
     const chosen = ops.cast(ops.equal(labels, ops.range(target.count)), "f32");
     const losses = ops.neg(ops.reduceSum(ops.mul(ops.logSoftmax(logits), chosen), [2]));
@@ -117,13 +127,14 @@ export const maskedPrediction: LossKind<typeof schema, ClusterTarget> = {
 /** Scores of every cluster, [batch, frames, clusters], under fairseq's parameter names. */
 function logitsOf(
   x: Tensor,
-  clusters: number,
-  { logits, size, temperature }: z.output<typeof schema>,
-  { root, head }: { root: Parameters<typeof linear>[1]; head: Parameters<typeof linear>[1] },
+  { count, size: codebook }: ClusterTarget,
+  { logits, size: asked, temperature }: z.output<typeof schema>,
+  head: Params,
 ): Tensor {
-  if (logits === "linear") return linear(x, head, clusters);
-  const projected = linear(x, root.at("final_proj"), size);
+  if (logits === "linear") return linear(x, head, count);
+  const size = codebook ?? asked;
+  const projected = linear(x, head.at("final_proj"), size);
   // fairseq starts the embeddings evenly in [0, 1); around 0 their angles are spread wider and no less random.
-  const embeddings = root.get("label_embs_concat", [clusters, size], normalInit(1));
+  const embeddings = head.get("label_embs_concat", [count, size], normalInit(1));
   return ops.matMul(unitLength(projected), unitLength(embeddings), { transB: true, alpha: 1 / temperature });
 }

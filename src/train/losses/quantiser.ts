@@ -17,6 +17,14 @@ const keys = z.object({
 });
 export type QuantiserConfig = z.output<typeof keys>;
 
+/** What the quantiser, and the contrastive loss over it, have as parameters. */
+export const CODE_SCORES = ["quantizer.weight_proj.weight", "quantizer.weight_proj.bias"];
+export const CODE_HEADS = [
+  "quantizer.codevectors",
+  ...CODE_SCORES,
+  ...["project_q.weight", "project_q.bias", "project_hid.weight", "project_hid.bias"],
+];
+
 /** Reads the keys off a model's configuration. @throws UserError naming the key */
 export function quantiserConfig(config: Readonly<Record<string, unknown>>): QuantiserConfig {
   const parsed = keys.safeParse(config);

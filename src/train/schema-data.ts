@@ -7,7 +7,7 @@ export const upstream = z
   .strictObject({
     model: key(
       z.string().min(1),
-      "The pre-trained model: a folder (in Hugging Face's form, or a run), a fairseq, s3prl or WavLM checkpoint file, or a name of the Hugging Face hub such as `facebook/wav2vec2-base` (`@REVISION` after it fixes the version). `loss: contrastive` and `code-diversity` go on with its quantiser and projections (a model without them is refused), `masked-prediction` with its head where `clusters` are its own codebook.",
+      "The pre-trained model: a folder (in Hugging Face's form, or a run), a fairseq, s3prl or WavLM checkpoint file, or a name of the Hugging Face hub such as `facebook/wav2vec2-base` (`@REVISION` after it fixes the version). Whatever `heads` says, `loss: contrastive` and `code-diversity` go on with its quantiser and projections (a model without them is refused), `masked-prediction` with its head where `clusters` are its own codebook.",
     ).optional(),
     config: key(
       z.record(z.string(), z.unknown()),

@@ -222,10 +222,8 @@ const ctcOp = defineOp<CtcAttrs>({
       const alpha = trellis([l.emissions, l.skip, l.valid, l.start], false);
       const beta = trellis([l.emissions, l.skipBack, l.valid, l.last], true);
       const [batch] = logits.shape;
-      // Each frame is in some state: normalised frame by frame, the rounding of long sums of logarithms cancels, which the
-      // division by the likelihood (eq. 15) would keep.
-      const path = sub(add(alpha, beta), l.emissions);
-      const inState = where(l.valid, softmax(path), scalar(0));
+      const path = sub(sub(add(alpha, beta), l.emissions), reshape(likelihood, [1, batch, 1]));
+      const inState = where(l.valid, exp(path), scalar(0));
       const occupied = matMul(timeMajor(inState), l.symbols);
       // Padding and impossible alignments: zero by choice, not by product, since 0 times infinity is NaN.
       const slope = where(timeMajor(l.valid), sub(softmax(logits), occupied), scalar(0));

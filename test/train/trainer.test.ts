@@ -40,6 +40,7 @@ describe("a training run", () => {
         ...[
           "checkpoints",
           "config.json",
+          "events.out.tfevents.voxsmith",
           "heads.safetensors",
           "lineage.json",
           "log.jsonl",

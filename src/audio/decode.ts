@@ -58,8 +58,10 @@ export async function decodeSource(source: ByteSource, options: DecodeOptions = 
   } else {
     const { channelData, sampleRate } = await decoders[format](source, name, options);
     checkChannel(channel, channelData.length, name);
-    const samples = mix(channel === "mix" ? channelData : [channelData[channel]]);
-    audio = { samples: samples.slice(), sampleRate, channels: channelData.length };
+    const wanted = channel === "mix" ? channelData : [channelData[channel]];
+    // A single channel is a view of what was decoded, which the segment must not keep alive.
+    const samples = wanted.length === 1 ? wanted[0].slice() : mix(wanted);
+    audio = { samples, sampleRate, channels: channelData.length };
   }
   checkFinite(audio.samples, name);
   return audio;

@@ -1,5 +1,5 @@
 import { OggVorbisDecoder } from "@wasm-audio-decoders/ogg-vorbis";
-import { OggOpusDecoder } from "ogg-opus-decoder";
+import { OpusDecoder } from "opus-decoder";
 import { quietly, release } from "./container.ts";
 import { isOpusPacket } from "./opus.ts";
 import { type ByteSource, checkFormat, type Decoded, refuse, type Segment, segmentSamples } from "./pcm.ts";
@@ -21,14 +21,15 @@ const uint = (bytes: Uint8Array, at: number) =>
  * Walks the pages and demands what a whole file has: right checksums, page numbers without a gap, one stream, a last
  * page that says it is the last. The decoder packages would answer a damaged file with noise or nothing.
  */
-export function walkOgg(bytes: Uint8Array, name: string): OggStream {
+export function walkOgg(bytes: Uint8Array, name: string): OggStream & OggContent {
   let at = 0;
   let head: Head | undefined;
   let serial = 0;
   let sequence = 0;
   let position = 0;
   let ended = false;
-  const packets = packetAssembler();
+  const assemble = packetAssembler();
+  const packets: Uint8Array[] = [];
   while (at < bytes.length) {
     const laces = bytes.subarray(at + 27, at + 27 + bytes[at + 26]);
     const bodyAt = at + 27 + laces.length;
@@ -47,9 +48,12 @@ export function walkOgg(bytes: Uint8Array, name: string): OggStream {
     } else if (uint(bytes, at + 14) !== serial)
       refuse(name, "the Ogg file holds several streams; needed is one of Vorbis or Opus");
     if (uint(bytes, at + 18) !== sequence) refuse(name, `a page is missing before ${place}`);
-    for (const packet of packets(laces, bytes.subarray(bodyAt, end)))
-      if (head.codec === "opus" && !isOpusHeader(packet) && !isOpusPacket(packet, head.streams))
+    for (const packet of assemble(laces, bytes.subarray(bodyAt, end))) {
+      if (head.codec !== "opus" || isOpusHeader(packet)) continue;
+      if (!isOpusPacket(packet, head.streams))
         refuse(name, `${place} is damaged: it holds a packet that is not Opus`);
+      packets.push(packet);
+    }
     sequence++;
     const high = uint(bytes, at + 10);
     // A granule position of -1 marks a page on which no packet ends.
@@ -61,7 +65,7 @@ export function walkOgg(bytes: Uint8Array, name: string): OggStream {
   const samples = position - head.preSkip;
   if (samples <= 0) refuse(name, "the Ogg file holds no audio");
   const { codec, channels, sampleRate } = head;
-  return { codec, channels, sampleRate, samples };
+  return { codec, channels, sampleRate, samples, head, packets };
 }
 
 /** Joins the laced segments of pages to packets: one ends with each segment shorter than 255 bytes. */
@@ -102,6 +106,15 @@ interface Head extends Omit<OggStream, "samples"> {
   preSkip: number;
   /** Opus streams in a packet: one for each channel or pair of channels. */
   streams: number;
+  /** How many of the streams are pairs, and the stream and side of each channel; Opus only. */
+  coupled: number;
+  table: number[];
+}
+
+interface OggContent {
+  head: Head;
+  /** What the Opus decoder is given; none of Vorbis, whose decoder package takes the file. */
+  packets: Uint8Array[];
 }
 
 function parseHead(packet: Uint8Array, name: string): Head {
@@ -110,7 +123,7 @@ function parseHead(packet: Uint8Array, name: string): Head {
     const channels = packet[11];
     const sampleRate = uint(packet, 12);
     checkFormat(sampleRate, channels, name);
-    return { codec: "vorbis", channels, sampleRate, preSkip: 0, streams: 1 };
+    return { codec: "vorbis", channels, sampleRate, preSkip: 0, streams: 1, coupled: 0, table: [] };
   }
   if (text === "OpusHead" && packet.length >= 19) return parseOpusHead(packet, name);
   const other = text.startsWith("\x7fFLAC") ? "FLAC" : text.startsWith("Speex") ? "Speex" : "something else";
@@ -120,14 +133,15 @@ function parseHead(packet: Uint8Array, name: string): Head {
 /** RFC 7845, section 5.1: mapping family 0 is one stream of one or two channels, the others name streams and table. */
 function parseOpusHead(packet: Uint8Array, name: string): Head {
   const channels = packet[9];
-  const table = packet.subarray(21, 21 + channels);
+  const table =
+    packet[18] === 0 ? Array.from({ length: channels }, (_, c) => c) : [...packet.subarray(21, 21 + channels)];
   const [streams, coupled] = packet[18] === 0 ? [1, channels - 1] : [packet[19] ?? 0, packet[20] ?? 0];
   const known = packet[18] === 0 ? channels <= 2 : table.every((c) => c === 255 || c < streams + coupled);
   const complete = packet[18] === 0 || table.length === channels;
   if (channels === 0 || !known || !complete || streams === 0 || coupled > streams)
     refuse(name, "the header of the Opus stream is damaged: its channels do not fit its streams");
   const preSkip = packet[10] | (packet[11] << 8);
-  return { codec: "opus", channels, sampleRate: 48000, preSkip, streams };
+  return { codec: "opus", channels, sampleRate: 48000, preSkip, streams, coupled, table };
 }
 
 export const isOgg = (head: Uint8Array) =>
@@ -150,24 +164,40 @@ export function pageCrc(bytes: Uint8Array, begin: number, end: number): number {
   return crc >>> 0;
 }
 
-type Decoder = Pick<OggVorbisDecoder, "ready" | "free"> & {
-  decodeFile(bytes: Uint8Array): Promise<{ channelData: Float32Array[]; samplesDecoded: number }>;
-};
-
 /** Decodes an Ogg Vorbis or Ogg Opus file. */
 export async function decodeOgg(source: ByteSource, name: string, segment: Segment): Promise<Decoded> {
   const bytes = source.read(0, source.size);
-  const { codec, channels, sampleRate, samples } = walkOgg(bytes, name);
+  const { codec, channels, sampleRate, samples, head, packets } = walkOgg(bytes, name);
   const [start, end] = segmentSamples(samples, sampleRate, segment, name);
-  const decoder: Decoder = codec === "vorbis" ? new OggVorbisDecoder() : new OggOpusDecoder();
+  const decoded =
+    codec === "opus" ? await decodeOpus(packets, head, name) : await decodeVorbis(bytes, name);
+  if (decoded.channelData.length !== channels || decoded.samplesDecoded < samples)
+    refuse(name, `the ${codec} packets do not hold what the pages say; the file is damaged`);
+  return { channelData: decoded.channelData.map((all) => all.subarray(start, end)), sampleRate };
+}
+
+async function decodeVorbis(bytes: Uint8Array, name: string) {
+  const decoder = new OggVorbisDecoder();
   await decoder.ready;
   try {
-    const decoded = await quietly(name, codec === "vorbis" ? "Vorbis" : "Opus", () =>
-      decoder.decodeFile(bytes),
-    );
-    if (decoded.channelData.length !== channels || decoded.samplesDecoded < samples)
-      refuse(name, `the ${codec} packets do not hold what the pages say; the file is damaged`);
-    return { channelData: decoded.channelData.map((all) => all.subarray(start, end)), sampleRate };
+    return await quietly(name, "Vorbis", () => decoder.decodeFile(bytes));
+  } finally {
+    release(decoder);
+  }
+}
+
+async function decodeOpus(packets: Uint8Array[], head: Head, name: string) {
+  const { channels, streams, coupled, table, preSkip } = head;
+  const decoder = new OpusDecoder({
+    channels,
+    streamCount: streams,
+    coupledStreamCount: coupled,
+    channelMappingTable: table,
+    preSkip,
+  });
+  await decoder.ready;
+  try {
+    return await quietly(name, "Opus", () => decoder.decodeFrames(packets));
   } finally {
     release(decoder);
   }

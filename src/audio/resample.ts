@@ -18,7 +18,7 @@ interface Filter {
   /** Output and input samples per period: the two rates over their greatest common divisor. */
   up: number;
   down: number;
-  /** Multiple of 16, the vector kernel's stride. */
+  /** Multiple of 8, the vector kernel's stride. */
   taps: number;
   /** First input sample of each phase, relative to the period's start [up]. */
   first: Int32Array;
@@ -47,10 +47,11 @@ export function resample(
   const out = new Float32Array(Math.ceil((samples.length * up) / down));
   const before = -first[0];
   const periods = Math.max(1, Math.floor(turn / Math.max(up, down)));
-  const span = before + (periods + 1) * down + taps;
+  // The vector kernel makes four outputs of a phase at a time, so up to three more than the turn has.
+  const span = before + (periods + 4) * down + taps;
   // Memory: one phase of the filter, the stretch of input that the turn needs, the outputs of the turn.
   const [kernelAt, inputAt, outputAt] = [0, 4 * taps, 4 * (taps + span)];
-  const { filter, floats } = workspace(taps + span + periods * up);
+  const { filter, floats } = workspace(taps + span + (periods + 4) * up);
   for (let begin = 0; begin * up < out.length; begin += periods) {
     fill(floats.subarray(taps, taps + span), samples, begin * down - before);
     const turnOut = Math.min(periods * up, out.length - begin * up);
@@ -64,7 +65,7 @@ export function resample(
         4 * taps,
         4 * down,
         4 * up,
-        Math.ceil((turnOut - phase) / up),
+        Math.ceil((turnOut - phase) / up / 4),
       );
     }
     out.set(floats.subarray(taps + span, taps + span + turnOut), begin * up);
@@ -130,7 +131,7 @@ function design(fromRate: number, toRate: number, options: ResampleOptions): Fil
   // The sinc's argument advances by this much per input sample.
   const cutoff = Math.min(1, up / down) * rolloff;
   const reach = Math.ceil(zeros / cutoff);
-  const taps = Math.ceil((2 * reach + 1) / 16) * 16;
+  const taps = Math.ceil((2 * reach + 1) / 8) * 8;
   const first = new Int32Array(up);
   const kernel = new Float32Array(up * taps);
   const norm = 1 / bessel0(beta);

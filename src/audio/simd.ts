@@ -4,7 +4,10 @@
  * (encoding: WebAssembly core specification 2.0, section 5).
  */
 
-/** Byte addresses in the memory passed to `loadFilterKernel`; `bytes` must be a multiple of 64. */
+/**
+ * Byte addresses in the memory passed to `loadFilterKernel`; `bytes` must be a multiple of 32. Outputs are made four at a time,
+ * `turns` times: each number of the kernel is loaded once for four sums.
+ */
 export type FilterKernel = (
   input: number,
   kernel: number,
@@ -12,7 +15,7 @@ export type FilterKernel = (
   bytes: number,
   inputStep: number,
   outputStep: number,
-  count: number,
+  turns: number,
 ) => void;
 
 // Instructions
@@ -33,38 +36,44 @@ const addVector = [0xfd, 0xe4, 0x01];
 const multiplyVector = [0xfd, 0xe6, 0x01];
 const lane = (index: number) => [0xfd, 0x1f, index];
 
-// Locals: the seven parameters, then the position in the kernel and four sums.
-const [input, kernel, output, bytes, inputStep, outputStep, count] = [0, 1, 2, 3, 4, 5, 6];
+// Locals: the seven parameters, the position in the kernel, the inputs of the other three outputs; then as vectors a sum
+// for each output and a piece of the kernel. More vectors than these no longer fit V8's registers and halve the speed.
+const [input, kernel, output, bytes, inputStep, outputStep, turns] = [0, 1, 2, 3, 4, 5, 6];
 const position = 7;
-const sums = [8, 9, 10, 11];
+const inputs = [input, 8, 9, 10];
+const sums = [11, 12, 13, 14];
+const piece = 15;
 
 const at = (base: number) => [getLocal, base, getLocal, position, add];
 const advance = (local: number, by: number) => [getLocal, local, getLocal, by, add, setLocal, local];
 
-/** do { output[i] = sum_k kernel[k] input[i * step + k] } while (--count), sixteen products a turn. */
+/** do { output[i] = sum_k kernel[k] input[i * step + k] for four i } while (--turns), eight products of each a round. */
 const body = [
-  ...[2, 1, 0x7f, 4, 0x7b], // one i32 and four v128 locals
+  ...[2, 4, 0x7f, 5, 0x7b], // four i32 and five v128 locals
   ...loop,
   ...sums.flatMap((sum) => [...zeroVector, setLocal, sum]),
+  ...inputs.slice(1).flatMap((next, i) => [getLocal, inputs[i], getLocal, inputStep, add, setLocal, next]),
   ...[constant, 0, setLocal, position],
   ...loop,
-  ...sums.flatMap((sum, i) => [
-    ...[getLocal, sum],
-    ...[...at(input), ...loadVector(16 * i), ...at(kernel), ...loadVector(16 * i), ...multiplyVector],
-    ...[...addVector, setLocal, sum],
+  ...[0, 16].flatMap((offset) => [
+    ...[...at(kernel), ...loadVector(offset), setLocal, piece],
+    ...sums.flatMap((sum, i) => [
+      ...[getLocal, sum, ...at(inputs[i]), ...loadVector(offset), getLocal, piece, ...multiplyVector],
+      ...[...addVector, setLocal, sum],
+    ]),
   ]),
-  ...[getLocal, position, constant, 0xc0, 0x00, add, setLocal, position], // 64 as signed LEB128
+  ...[getLocal, position, constant, 32, add, setLocal, position],
   ...[getLocal, position, getLocal, bytes, lessThan, branchIf, 0],
   end,
-  ...[getLocal, sums[0], getLocal, sums[1], ...addVector],
-  ...[getLocal, sums[2], getLocal, sums[3], ...addVector, ...addVector, setLocal, sums[0]],
-  ...[getLocal, output],
-  ...[getLocal, sums[0], ...lane(0), getLocal, sums[0], ...lane(1), addFloat],
-  ...[getLocal, sums[0], ...lane(2), getLocal, sums[0], ...lane(3), addFloat, addFloat],
-  ...storeFloat,
-  ...advance(input, inputStep),
-  ...advance(output, outputStep),
-  ...[getLocal, count, constant, 1, subtract, setLocal, count, getLocal, count, branchIf, 0],
+  ...sums.flatMap((sum) => [
+    ...[getLocal, output],
+    ...[getLocal, sum, ...lane(0), getLocal, sum, ...lane(1), addFloat],
+    ...[getLocal, sum, ...lane(2), getLocal, sum, ...lane(3), addFloat, addFloat],
+    ...storeFloat,
+    ...advance(output, outputStep),
+  ]),
+  ...[getLocal, inputs[3], getLocal, inputStep, add, setLocal, input],
+  ...[getLocal, turns, constant, 1, subtract, setLocal, turns, getLocal, turns, branchIf, 0],
   end,
   end,
 ];

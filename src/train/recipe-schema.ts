@@ -3,6 +3,7 @@ import { objective } from "./losses/index.ts";
 import { count, fraction, key, nonNegative, positive } from "./schema-basics.ts";
 import { corpus, upstream } from "./schema-data.ts";
 import { optimizer, plan, schedule } from "./schema-learning.ts";
+import { workers } from "./worker-weights.ts";
 
 /**
  * What a recipe may say. The description of each key is the only place where its meaning stands: docs/recipes.md is
@@ -45,6 +46,7 @@ export const recipeSchema = z
       ),
       "Further corpora by name, for objectives with a `stream`; each step takes one batch of every stream.",
     ).default({}),
+    workers: key(workers, workers.description!).optional(),
     objectives: key(
       z.record(z.string(), objective),
       "The losses by name; what is minimised is their weighted sum.",
@@ -196,7 +198,7 @@ export const recipeSchema = z
         `must be \`loss\` or OBJECTIVE.METRIC with OBJECTIVE one of ${Object.keys(recipe.objectives).join(", ")}`,
       );
   })
-  .transform((recipe) => ({
+  .transform(({ workers: _, ...recipe }) => ({
     ...recipe,
     // Resolved here, so that a run folder's recipe says what was done and not what was left out.
     ...(recipe.epochs === undefined && recipe.steps === undefined ? { epochs: 10 } : {}),

@@ -5,6 +5,7 @@ import { quote, UserError } from "../errors.ts";
 import { reason } from "../weights/file.ts";
 import { firstFault, type Path } from "./recipe-faults.ts";
 import { type Recipe, recipeSchema } from "./recipe-schema.ts";
+import { expandWorkers } from "./worker-weights.ts";
 
 export type {
   CorpusSpec,
@@ -30,7 +31,7 @@ export function readRecipe(path: string, overrides: readonly string[] = []): Rec
   return parseRecipe(text, path, overrides);
 }
 
-/** `readRecipe` of a text; `path` names it in messages and is what an `upstream.config` path is relative to. */
+/** `readRecipe` of a text; `path` names it in messages and is what paths inside it are relative to. */
 export function parseRecipe(text: string, path: string, overrides: readonly string[] = []): Recipe {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
@@ -45,6 +46,7 @@ export function parseRecipe(text: string, path: string, overrides: readonly stri
   const set = overrides.map((override) => applyOverride(value as Record<string, unknown>, override));
   inlineConfig(value as Record<string, unknown>, path);
   placeSplitFiles(value as Record<string, unknown>, path);
+  expandWorkers(value as Record<string, unknown>, path);
 
   const result = recipeSchema.safeParse(value, { reportInput: true });
   if (result.success) return result.data;

@@ -1,14 +1,21 @@
 import { pretextLabels, pretextNames } from "../audio/acoustics/pretext.ts";
+import { chroma } from "../audio/chroma.ts";
+import { bandFlatness, octaveIntensity } from "../audio/octave-bands.ts";
 import { type FrameMatrix, logMel, mfcc, withDeltas } from "../audio/spectra.ts";
 import { UserError } from "../errors.ts";
 
 /**
- * What can be read off a recording every 10 ms and be predicted: spectra, and the thirteen descriptors of
- * audio/acoustics/pretext.ts. `mfcc39` is what HuBERT clusters first; `mfcc` are 20 coefficients with their slopes, and `mel`
- * 80 bands, as the workers of Zaiem et al. (2022) predict them.
+ * What can be read off a recording every 10 ms and be predicted: spectra, three further representations with a spectral axis,
+ * and the thirteen descriptors of audio/acoustics/pretext.ts. `mfcc39` is what HuBERT clusters first; `mfcc` are 20
+ * coefficients with their slopes, and `mel` 80 bands, as the workers of Zaiem et al. (2022) predict them.
  */
 export const SPECTRA = ["mel", "mfcc", "mfcc39"] as const;
-export const signalNames: readonly string[] = [...SPECTRA, ...pretextNames];
+/** Beside MFCC the candidates of their section VIII-B. */
+const REPRESENTATIONS = ["spectralFlatness", "octaveIntensity", "chroma"] as const;
+export const signalNames: readonly string[] = [...SPECTRA, ...REPRESENTATIONS, ...pretextNames];
+/** Whether each frame of a signal is a vector over a spectral axis. */
+export const isSpectral = (name: string): boolean =>
+  [...SPECTRA, ...REPRESENTATIONS].some((spectral) => spectral === name);
 
 const STEP_SECONDS = 0.01;
 /** Windows as the model's: 25 ms, the first one starting with the recording. */
@@ -45,6 +52,10 @@ export class Signals {
       const coefficients = name === "mfcc" ? 20 : 13;
       return withDeltas(mfcc(await this.load(index), rate, { coefficients, log: "ln", ...framing(rate) }));
     }
+    const hop = Math.round(STEP_SECONDS * rate);
+    if (name === "spectralFlatness") return bandFlatness(await this.load(index), rate, { hop });
+    if (name === "octaveIntensity") return octaveIntensity(await this.load(index), rate, { hop });
+    if (name === "chroma") return chroma(await this.load(index), rate, { hop });
     const column = (pretextNames as readonly string[]).indexOf(name);
     if (column < 0) throw new UserError(`there is no signal "${name}"; there are ${signalNames.join(", ")}`);
     let table = this.descriptors.get(index);

@@ -13,11 +13,11 @@ const schema = z.strictObject({
   loss: key(z.literal("worker"), "A signal, frame by frame, that the audio itself gives."),
   signal: key(
     z.enum(signalNames as [string, ...string[]]),
-    "What is predicted, each column brought to zero mean and unit variance over the training part: the spectra `mel` (80 bands), `mfcc` (20 coefficients with two slopes), `mfcc39`, or a descriptor of the voice.",
+    "What is predicted, each column brought to zero mean and unit variance over the training part: the spectra `mel` (80 bands), `mfcc` (20 coefficients with two slopes), `mfcc39`; flatness and intensity in octave bands, chroma; or a descriptor of the voice.",
   ),
   distance: key(
     z.enum(["mse", "l1"]),
-    "Squared or absolute difference; by default `mse` for spectra and `l1` for descriptors.",
+    "Squared or absolute difference; by default `mse` for mel and MFCC, `l1` for others.",
   ).optional(),
   layer: key(
     z.int().min(0),
@@ -46,7 +46,8 @@ export const worker: LossKind<typeof schema, SignalTarget> = {
     const each = signalsPerFrame(hop, sampleRate);
     const values = new Map<number, Float32Array>();
     let columns = 0;
-    for await (const index of audio.every(`${spec.signal} for ${name}`)) {
+    const what = name === spec.signal ? name : `${spec.signal} for ${name}`;
+    for await (const index of audio.every(what)) {
       const signal = await signals.of(spec.signal, index);
       columns = signal.dim;
       values.set(index, atFrames(signal, audio.frames(index), each, signalAt(hop, sampleRate)));

@@ -12,6 +12,7 @@ import { lossOf } from "./losses/index.ts";
 import type { Encoded, StreamAudio } from "./losses/kind.ts";
 import { progress } from "./progress.ts";
 import type { CorpusSpec, Objective, Recipe, SplitSpec } from "./recipe-schema.ts";
+import { SignalCache } from "./signal-cache.ts";
 import { Signals } from "./signals.ts";
 import type { Target } from "./targets.ts";
 
@@ -22,7 +23,7 @@ export type Part = (typeof PARTS)[number];
 export interface DataOptions {
   /** The folder that `--data` names. */
   readonly data?: string;
-  /** Where synthetic corpora are made. */
+  /** Where synthetic corpora are made, and targets that audio gives are kept for the next run. */
   readonly cache: string;
   readonly skipBad: boolean;
   readonly log: (line: string) => void;
@@ -223,7 +224,7 @@ async function derive(
   loader: AudioLoader,
   objectives: readonly Asked[],
   { sampleRate, resample }: CorpusSpec,
-  { hop, model, log, fastest }: StreamOptions,
+  { hop, model, log, fastest, cache }: StreamOptions,
 ): Promise<Map<string, Target>> {
   const targets = new Map(objectives.map(({ name, target }) => [name, target]));
   const used = PARTS.flatMap((part) => parts[part]);
@@ -234,7 +235,7 @@ async function derive(
     hop,
     model,
     train: parts.train,
-    signals: new Signals(sampleRate, raw),
+    signals: new Signals(sampleRate, raw, new SignalCache(join(cache, "signal-cache"), log)),
     frames: (index) => items[index].frames,
     wave: (index) => loader.load(index),
     async *every(what) {

@@ -3,6 +3,7 @@ import { chroma } from "../audio/chroma.ts";
 import { bandFlatness, octaveIntensity } from "../audio/octave-bands.ts";
 import { type FrameMatrix, logMel, mfcc, withDeltas } from "../audio/spectra.ts";
 import { UserError } from "../errors.ts";
+import { SignalCache } from "./signal-cache.ts";
 
 /**
  * What can be read off a recording every 10 ms and be predicted: spectra, three further representations with a spectral axis,
@@ -33,38 +34,83 @@ export const signalsPerFrame = (hop: number, sampleRate: number): number =>
 export const signalAt = (hop: number, sampleRate: number) => (frame: number) =>
   Math.round((frame * hop) / (STEP_SECONDS * sampleRate));
 
-/** Computes signals of recordings; descriptors, which come all at once, are kept. */
+/** The descriptors come all at once, and are kept as one. */
+const DESCRIPTORS = "descriptors";
+
+/** Computes signals of recordings, or reads them where an earlier run kept them; descriptors stay in memory as well. */
 export class Signals {
   private readonly sampleRate: number;
   private readonly load: (index: number) => Promise<Float32Array>;
-  private readonly descriptors = new Map<number, readonly Float32Array[]>();
+  private readonly cache: SignalCache | undefined;
+  private readonly recordings = new Map<number, string>();
+  private readonly descriptors = new Map<number, FrameMatrix>();
 
-  constructor(sampleRate: number, load: (index: number) => Promise<Float32Array>) {
+  constructor(sampleRate: number, load: (index: number) => Promise<Float32Array>, cache?: SignalCache) {
     this.sampleRate = sampleRate;
     this.load = load;
+    this.cache = cache;
   }
 
   /** One signal of a recording, [frames at 10 ms, dim]; values that are not numbers become 0. */
   async of(name: string, index: number): Promise<FrameMatrix> {
-    const rate = this.sampleRate;
-    if (name === "mel") return logMel(await this.load(index), rate, { bands: 80, ...framing(rate) });
-    if (name === "mfcc" || name === "mfcc39") {
-      const coefficients = name === "mfcc" ? 20 : 13;
-      return withDeltas(mfcc(await this.load(index), rate, { coefficients, log: "ln", ...framing(rate) }));
-    }
-    const hop = Math.round(STEP_SECONDS * rate);
-    if (name === "spectralFlatness") return bandFlatness(await this.load(index), rate, { hop });
-    if (name === "octaveIntensity") return octaveIntensity(await this.load(index), rate, { hop });
-    if (name === "chroma") return chroma(await this.load(index), rate, { hop });
     const column = (pretextNames as readonly string[]).indexOf(name);
-    if (column < 0) throw new UserError(`there is no signal "${name}"; there are ${signalNames.join(", ")}`);
+    if (column < 0) return this.kept(name, index);
     let table = this.descriptors.get(index);
     if (table === undefined) {
-      table = pretextLabels(await this.load(index), rate).frames;
+      table = await this.kept(DESCRIPTORS, index);
       this.descriptors.set(index, table);
     }
-    const data = Float32Array.from(table, (row) => (Number.isFinite(row[column]) ? row[column] : 0));
-    return { data, frames: table.length, dim: 1 };
+    const { frames, dim } = table;
+    const data = new Float32Array(frames);
+    for (let t = 0; t < frames; t++) {
+      const value = table.data[t * dim + column];
+      if (Number.isFinite(value)) data[t] = value;
+    }
+    return { data, frames, dim: 1 };
+  }
+
+  private async kept(name: string, index: number): Promise<FrameMatrix> {
+    if (this.cache === undefined) return this.compute(name, await this.load(index));
+    let samples: Float32Array | undefined;
+    let recording = this.recordings.get(index);
+    if (recording === undefined) {
+      samples = await this.load(index);
+      recording = SignalCache.recording(samples, this.sampleRate);
+      this.recordings.set(index, recording);
+    }
+    const known = this.cache.get(name, recording);
+    if (known !== undefined) return known;
+    const signal = this.compute(name, samples ?? (await this.load(index)));
+    this.cache.put(name, recording, signal);
+    return signal;
+  }
+
+  private compute(name: string, samples: Float32Array): FrameMatrix {
+    const rate = this.sampleRate;
+    const hop = Math.round(STEP_SECONDS * rate);
+    switch (name) {
+      case "mel":
+        return logMel(samples, rate, { bands: 80, ...framing(rate) });
+      case "mfcc":
+        return withDeltas(mfcc(samples, rate, { coefficients: 20, log: "ln", ...framing(rate) }));
+      case "mfcc39":
+        return withDeltas(mfcc(samples, rate, { coefficients: 13, log: "ln", ...framing(rate) }));
+      case "spectralFlatness":
+        return bandFlatness(samples, rate, { hop });
+      case "octaveIntensity":
+        return octaveIntensity(samples, rate, { hop });
+      case "chroma":
+        return chroma(samples, rate, { hop });
+      case DESCRIPTORS: {
+        const { frames } = pretextLabels(samples, rate);
+        const dim = pretextNames.length;
+        const data = new Float32Array(frames.length * dim);
+        for (const [t, row] of frames.entries()) data.set(row, t * dim);
+        return { data, frames: frames.length, dim };
+      }
+      default:
+        throw new UserError(`there is no signal "${name}"; there are ${signalNames.join(", ")}`);
+    }
   }
 }
 

@@ -240,5 +240,4 @@ const crc8 = crcTable(8, 0x07);
 /** Four tables: what a byte does to the checksum with 0, 1, 2 or 3 bytes behind it. */
 const crc16 = new Uint16Array(1024);
 crc16.set(crcTable(16, 0x8005));
-for (let i = 256; i < 1024; i++)
-  crc16[i] = ((crc16[i - 256] << 8) & 0xffff) ^ crc16[crc16[i - 256] >> 8];
+for (let i = 256; i < 1024; i++) crc16[i] = ((crc16[i - 256] << 8) & 0xffff) ^ crc16[crc16[i - 256] >> 8];

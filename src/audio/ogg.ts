@@ -134,7 +134,9 @@ function parseHead(packet: Uint8Array, name: string): Head {
 function parseOpusHead(packet: Uint8Array, name: string): Head {
   const channels = packet[9];
   const table =
-    packet[18] === 0 ? Array.from({ length: channels }, (_, c) => c) : [...packet.subarray(21, 21 + channels)];
+    packet[18] === 0
+      ? Array.from({ length: channels }, (_, c) => c)
+      : [...packet.subarray(21, 21 + channels)];
   const [streams, coupled] = packet[18] === 0 ? [1, channels - 1] : [packet[19] ?? 0, packet[20] ?? 0];
   const known = packet[18] === 0 ? channels <= 2 : table.every((c) => c === 255 || c < streams + coupled);
   const complete = packet[18] === 0 || table.length === channels;
@@ -169,8 +171,7 @@ export async function decodeOgg(source: ByteSource, name: string, segment: Segme
   const bytes = source.read(0, source.size);
   const { codec, channels, sampleRate, samples, head, packets } = walkOgg(bytes, name);
   const [start, end] = segmentSamples(samples, sampleRate, segment, name);
-  const decoded =
-    codec === "opus" ? await decodeOpus(packets, head, name) : await decodeVorbis(bytes, name);
+  const decoded = codec === "opus" ? await decodeOpus(packets, head, name) : await decodeVorbis(bytes, name);
   if (decoded.channelData.length !== channels || decoded.samplesDecoded < samples)
     refuse(name, `the ${codec} packets do not hold what the pages say; the file is damaged`);
   return { channelData: decoded.channelData.map((all) => all.subarray(start, end)), sampleRate };

@@ -107,6 +107,11 @@ export class RoutedModel {
     return this.feeds;
   }
 
+  /** The shared weights by name, as no task masks them. */
+  get backbone(): Readonly<Record<string, Value>> {
+    return this.store.values;
+  }
+
   /** Bytes held: the backbone, the copy of what is masked, and each task's bits and own parameters. */
   memory(): { backbone: number; effective: number; tasks: Record<string, number> } {
     const sum = (numbers: Iterable<number>) => [...numbers].reduce((a, b) => a + b, 0);

@@ -2,7 +2,7 @@ import { dropout, type Training, trainingMode, validFrames } from "../nn/layers.
 import { batchMean, weightedSum } from "../nn/losses.ts";
 import * as ops from "../ops/index.ts";
 import { loraTransform } from "../params/lora.ts";
-import { ParameterTable } from "../params/params.ts";
+import { ParameterTable, type Transform } from "../params/params.ts";
 import { hash32 } from "../random.ts";
 import { symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -124,15 +124,15 @@ export function traceTraining(task: Task, objectives: readonly TaskObjective[]):
  * The evaluation pass: per objective `losses.NAME` [batch] and `scores.NAME`; nothing random. Objectives that are judged
  * as they are trained hear audio with the frames of `hide.frames` hidden, where the configuration hides any. `hidden` and
  * `last` are the upstream's states (of whole audio), for whoever wants them as outputs too. Where `given`, those are its
- * inputs instead of `audio` and `frames`.
+ * inputs instead of `audio` and `frames`, and `transform` is what parameters are inside the graph.
  */
 export function traceEvaluation(
   task: Task,
   objectives: readonly TaskObjective[],
   withLosses = true,
-  given?: { readonly audio: Tensor; readonly frames: Tensor },
+  given?: { readonly audio: Tensor; readonly frames: Tensor; readonly transform?: Transform },
 ) {
-  const table = tableOf(task.model);
+  const table = given?.transform ? new ParameterTable(given.transform) : tableOf(task.model);
   const inputs: Tensor[] = [];
   const declare = (tensor: Tensor) => {
     inputs.push(tensor);

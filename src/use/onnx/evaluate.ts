@@ -8,6 +8,7 @@ import { lossOf } from "../../train/losses/index.ts";
 import { readTargets, selfContainedRecipe } from "../../train/open-model.ts";
 import { closeStreams, load } from "../../train/prepare.ts";
 import { OnnxModel } from "./model.ts";
+import { readTask, taskBeside } from "./task-file.ts";
 
 export interface OnnxEvaluation extends RunEvaluation {
   readonly onnx: string;
@@ -36,6 +37,8 @@ export async function evaluateOnnx(
       ({ name }) => !onnx.metadata.outputs.some(({ objective }) => objective === name),
     );
     if (unknown !== undefined) throw new UserError(`${path}: has no output for "${unknown.name}"`);
+    // Of a model for several tasks, the run's own.
+    const own = onnx.metadata.task && readTask(taskBeside(path, recipe.name)).feeds;
     const predictions: Prediction[] = [];
     let [audioSeconds, modelSeconds] = [0, 0];
     for (const stream of streams) {
@@ -43,7 +46,7 @@ export async function evaluateOnnx(
       const single = stream.parts[part].map((index) => [index]);
       for await (const { indices, waves } of stream.loader.batches(single)) {
         const start = performance.now();
-        const scores = await onnx.hear(waves[0]);
+        const scores = await onnx.hear(waves[0], own);
         modelSeconds += (performance.now() - start) / 1000;
         audioSeconds += waves[0].length / onnx.metadata.audio.sampleRate;
         const item = stream.items[indices[0]];

@@ -1,4 +1,5 @@
 import { random } from "../../random.ts";
+import type { Value } from "../../runtime/program.ts";
 import type { OpenedModel } from "../../train/open-model.ts";
 import { relativeError } from "../../train/parity.ts";
 import { Inference } from "../inference.ts";
@@ -49,11 +50,11 @@ export interface ExportCheck {
 const LENGTHS = [0.61, 1.7, 10];
 const REPEATS = 3;
 
-/** Runs both on the same signals: noise under tones that come and go, at three lengths. */
+/** Runs both on the same signals: noise under tones that come and go, at three lengths; `feeds` are a routed model's task. */
 export async function checkExport(
   path: string,
   model: OpenedModel,
-  options: { threads?: number } = {},
+  options: { threads?: number; feeds?: Readonly<Record<string, Value>> } = {},
 ): Promise<ExportCheck> {
   const bare = model.task.objectives.length === 0;
   const onnx = await OnnxModel.open(path, options);
@@ -73,7 +74,7 @@ export async function checkExport(
       };
       [milliseconds, ownMilliseconds] = [Infinity, Infinity];
       for (let i = 0; i < REPEATS; i++) {
-        const [theirs, time] = await timed(() => onnx.hear(signal));
+        const [theirs, time] = await timed(() => onnx.hear(signal, options.feeds));
         const [ours, ownTime] = await timed(() => own.hear(signal, true));
         milliseconds = Math.min(milliseconds, time);
         ownMilliseconds = Math.min(ownMilliseconds, ownTime);

@@ -1,7 +1,9 @@
 import { UserError } from "../../errors.ts";
 import * as ops from "../../ops/index.ts";
+import { maskedByInputs } from "../../params/mask-inputs.ts";
+import type { Transform } from "../../params/params.ts";
 import { optimise } from "../../tensor/compile.ts";
-import { addDim, computeDim, type Dim, symbol } from "../../tensor/dims.ts";
+import { addDim, computeDim, type Dim, type Shape, symbol } from "../../tensor/dims.ts";
 import type { Graph } from "../../tensor/graph.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { lossOf } from "../../train/losses/index.ts";
@@ -24,17 +26,31 @@ export interface ExportedOutput {
 
 export interface ExportedGraph extends Folded {
   readonly outputs: readonly ExportedOutput[];
+  /** Graph inputs that differ between tasks: masks, and parameters of a task's own. */
+  readonly routed?: { readonly masks: readonly Tensor[]; readonly own: readonly Tensor[] };
   /** Samples of every recording, where the sizes are fixed. */
   readonly samples?: number;
+}
+
+/** What of a model differs between tasks and is given while it runs: masks of some parameters, others whole. */
+export interface Routing {
+  readonly masked: ReadonlySet<string>;
+  /** With sizes that may differ left open. */
+  readonly own: ReadonlyMap<string, Shape>;
 }
 
 /**
  * The evaluation pass as others run it: `input_values` [batch, samples], prepared as the model wants its audio, to the heads'
  * scores, with the parameters folded. All recordings of a batch are equally long; where `samples` fixes their number, the batch
- * is one, and `attention_mask` i64 [1, samples] tells with ones where the recording ends.
+ * is one, and `attention_mask` i64 [1, samples] tells with ones where the recording ends. Under a `routing`, masks (`NAME.mask`, bool)
+ * and own parameters (`NAME`) are inputs behind these.
  * @throws UserError where so few samples make no frame
  */
-export async function exportedGraph(model: OpenedModel, samples?: number): Promise<ExportedGraph> {
+export async function exportedGraph(
+  model: { readonly task: Task; readonly store: Pick<OpenedModel["store"], "values"> },
+  samples?: number,
+  routing?: Routing,
+): Promise<ExportedGraph> {
   const { upstream } = model.task.model;
   if (samples !== undefined && (upstream.frames(samples) as number) < 1)
     throw new UserError(`--fixed-length: ${samples} samples are too few for a single frame of the model`);
@@ -53,16 +69,41 @@ export async function exportedGraph(model: OpenedModel, samples?: number): Promi
   };
   // Heads of pre-training ask for labels of the audio: they have no part in a model at work.
   const objectives = task.objectives.filter(({ spec }) => !lossOf(spec).asTrained);
-  const traced = traceEvaluation(task, objectives, false, { audio, frames });
+  const masks: Tensor[] = [];
+  const own: Tensor[] = [];
+  const transform = routing && routed(routing, masks, own);
+  const traced = traceEvaluation(task, objectives, false, { audio, frames, transform });
   const outputs = outputsOf(objectives);
   const tensors = outputs.map(({ name, objective }) => ({
     name,
     tensor: objective === undefined ? traced.last : traced.outputs[`scores.${objective.name}`],
   }));
-  const parameters = [...traced.table.inputs].map(([name, tensor]) => ({ name, tensor }));
-  const given = [{ name: AUDIO, tensor: audio }, ...(mask ? [{ name: MASK, tensor: mask }] : [])];
+  const parameters = [...traced.table.inputs]
+    .filter(([name]) => !routing?.own.has(name))
+    .map(([name, tensor]) => ({ name, tensor }));
+  const given = [audio, ...(mask ? [mask] : []), ...masks, ...own].map(named);
   const graph: Graph = { inputs: [...given, ...parameters], outputs: tensors, late: [] };
-  return { ...(await foldParameters(optimise(graph, ops.constant), model.store.values)), outputs, samples };
+  const folded = await foldParameters(optimise(graph, ops.constant), model.store.values);
+  return { ...folded, outputs, samples, ...(routing && { routed: { masks, own } }) };
+}
+
+/** The name of a graph input. */
+export const inputName = ({ node }: Tensor): string => (node.attrs as { name: string }).name;
+const named = (tensor: Tensor) => ({ name: inputName(tensor), tensor });
+
+/** Masks what is masked, and replaces what is a task's own by an input of open size. */
+function routed({ masked, own: shapes }: Routing, masks: Tensor[], own: Tensor[]): Transform {
+  const mask = maskedByInputs(
+    (name) => masked.has(name),
+    (input) => masks.push(input),
+  );
+  return (raw, spec, params) => {
+    const shape = shapes.get(spec.name);
+    if (shape === undefined) return mask(raw, spec, params);
+    const replaced = ops.input(spec.name, shape);
+    own.push(replaced);
+    return replaced;
+  };
 }
 
 /** A size as a value, i32 [1]. */

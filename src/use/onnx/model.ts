@@ -32,10 +32,19 @@ export class OnnxModel {
 
   /**
    * Runs the model on one recording, prepared as `metadata.audio` says. Results by objective ("" for features); of a model of
-   * fixed sizes, frames past the recording are left in.
+   * fixed sizes, frames past the recording are left in. A model with masks as inputs wants a task's (`readTask`).
    */
-  async hear(samples: Float32Array): Promise<Record<string, Value>> {
+  async hear(
+    samples: Float32Array,
+    task: Readonly<Record<string, Value>> = {},
+  ): Promise<Record<string, Value>> {
     const { audio, outputs } = this.metadata;
+    const { masks = [], parameters = [] } = this.metadata.task ?? {};
+    const missing = [...masks, ...parameters].find(({ name }) => !(name in task));
+    if (missing !== undefined)
+      throw new UserError(
+        `${this.path}: wants the masks and heads of a task, and is not given "${missing.name}"`,
+      );
     const room = audio.samples ?? samples.length;
     if (samples.length > room)
       throw new UserError(
@@ -43,7 +52,7 @@ export class OnnxModel {
       );
     const padded = new Float32Array(room);
     padded.set(samples);
-    const feeds: Record<string, Value> = { [audio.input]: f32([1, room], padded) };
+    const feeds: Record<string, Value> = { ...task, [audio.input]: f32([1, room], padded) };
     if (audio.mask !== undefined)
       feeds[audio.mask] = {
         dtype: "i64",

@@ -5,7 +5,7 @@ import { writeDescription, writeJson } from "../../train/export.ts";
 import type { OpenedModel } from "../../train/open-model.ts";
 import type { Target } from "../../train/targets.ts";
 import { ownVersion } from "../../train/versions.ts";
-import { AUDIO, type ExportedGraph, type ExportedOutput, MASK } from "./graph.ts";
+import { AUDIO, type ExportedGraph, type ExportedOutput, inputName, MASK } from "./graph.ts";
 
 /** Key of the metadata in the model's own file, and name of the same beside it. */
 export const METADATA_KEY = "voxsmith";
@@ -31,6 +31,13 @@ export interface ExportMetadata {
   /** Samples between the beginnings of two frames. */
   readonly hop: number;
   readonly outputs: readonly OutputMetadata[];
+  /** Inputs that differ between tasks, of a model with masks as inputs: they stand in a file for each task. */
+  readonly task?: {
+    /** Bool, true where the weight is kept. */
+    readonly masks: readonly { readonly name: string; readonly shape: readonly number[] }[];
+    /** Float32; sizes that symbols or classes decide are named. */
+    readonly parameters: readonly { readonly name: string; readonly shape: readonly (number | string)[] }[];
+  };
 }
 
 export type OutputMetadata = {
@@ -48,11 +55,13 @@ export type OutputMetadata = {
   /** A score for each class in every frame. */
   | { readonly kind: "frame-class"; readonly classes: readonly string[] }
   | { readonly kind: "features" }
+  /** What it means stands in the task's file. */
+  | { readonly kind: "task" }
 );
 
 export function metadataOf(
-  { task, audio }: OpenedModel,
-  { outputs, samples }: ExportedGraph,
+  { task, audio }: Pick<OpenedModel, "task" | "audio">,
+  { outputs, samples, routed }: ExportedGraph,
   options: { readonly opset: number; readonly quantize: boolean },
 ): ExportMetadata {
   const { modelType, layers, hiddenSize, hop } = task.model.upstream;
@@ -63,11 +72,24 @@ export function metadataOf(
     quantized: options.quantize,
     audio: { input: AUDIO, ...audio, channels: 1, ...(samples ? { samples, mask: MASK } : {}) },
     hop,
-    outputs: outputs.map(outputMetadata),
+    outputs: outputs.map((output) =>
+      routed === undefined
+        ? outputMetadata(output)
+        : { name: output.name, objective: output.objective?.name, kind: "task" },
+    ),
+    ...(routed && {
+      task: {
+        masks: routed.masks.map((input) => ({ name: inputName(input), shape: input.shape as number[] })),
+        parameters: routed.own.map((input) => ({
+          name: inputName(input),
+          shape: input.shape.map((size) => (typeof size === "number" ? size : size.key)),
+        })),
+      },
+    }),
   };
 }
 
-function outputMetadata({ name, objective }: ExportedOutput): OutputMetadata {
+export function outputMetadata({ name, objective }: ExportedOutput): OutputMetadata {
   if (objective === undefined) return { name, kind: "features" };
   return { name, objective: objective.name, ...meaningOf(objective.target) };
 }
@@ -90,7 +112,7 @@ function meaningOf(target: Target) {
 /** Writes what stands beside the model: the files that transformers.js reads, and the metadata as JSON. */
 export function writeSidecars(
   folder: string,
-  { task, audio }: OpenedModel,
+  { task, audio }: Pick<OpenedModel, "task" | "audio">,
   metadata: ExportMetadata,
   external: boolean,
 ): void {

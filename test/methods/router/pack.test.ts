@@ -1,15 +1,22 @@
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { command as exportCommand } from "../../../src/cli/export.ts";
 import { evaluatePacks } from "../../../src/train/evaluate-packs.ts";
 import { evaluateRun } from "../../../src/train/evaluate-run.ts";
 import { openModel } from "../../../src/train/open-model.ts";
-import { packRun, readPack, unpack } from "../../../src/train/pack.ts";
+import { openPack, packRun, readPack, unpack } from "../../../src/train/pack.ts";
 import { parseRecipe } from "../../../src/train/recipe.ts";
 import { RoutedModel } from "../../../src/train/routed.ts";
 import { train } from "../../../src/train/trainer.ts";
 import { Inference } from "../../../src/use/inference.ts";
+import { evaluateOnnx } from "../../../src/use/onnx/evaluate.ts";
+import { checkExport, exportOnnx } from "../../../src/use/onnx/export.ts";
+import { OnnxModel } from "../../../src/use/onnx/model.ts";
+import { checkRouted, exportRouted } from "../../../src/use/onnx/routed.ts";
+import { readTask } from "../../../src/use/onnx/task-file.ts";
 import { openWeights } from "../../../src/weights/model-folder.ts";
 import { tinyCorpus, tinyRecipe } from "../../train/tiny-corpus.ts";
 
@@ -26,7 +33,12 @@ beforeAll(async () => {
   await run("other", { seed: 5 });
   // Named by the words that the route sends them.
   await run("ab", { upstream: { model: at("backbone") }, plan: { mask } });
-  await run("cb", { upstream: { model: at("backbone") }, plan: { mask: { sparsity: 0.1 } }, seed: 2 });
+  const split = { by: "speakers", valid: ["s2"], test: ["s3"] };
+  await run("cb", {
+    ...{ upstream: { model: at("backbone") }, plan: { mask: { sparsity: 0.1 } }, seed: 2 },
+    // A class more than the other task has.
+    corpus: { manifest: "manifest.jsonl", split, classes: { word: ["ab", "cb", "none"] } },
+  });
   for (const name of ["ab", "cb"]) packRun(at(name), at(`${name}.pack`));
 }, 60_000);
 
@@ -110,6 +122,60 @@ describe("a mask pack", () => {
     await expect(evaluatePacks(paths, "test", { ...options, route: "pitch" })).rejects.toThrow(
       /the packs are named/,
     );
+  });
+
+  it("goes out to ONNX with its masks in the weights, and says what the trainer's evaluation says", async () => {
+    const model = openPack(at("ab.pack"), at("backbone"));
+    const { files } = await exportOnnx(at("dense"), model, { opset: 21, quantize: false });
+    expect((await checkExport(files[0], model, { threads: 1 })).error).toBeLessThan(1e-5);
+    const zeros = model.store
+      .array("wav2vec2.encoder.layers.0.attention.q_proj.weight")
+      .filter((w) => w === 0);
+    expect(zeros.length).toBeGreaterThan(0);
+  });
+
+  it("goes out with others as one model, whose masks and heads are inputs", async () => {
+    const packs = [at("ab.pack"), at("cb.pack")];
+    const plain = { opset: 21, quantize: false };
+    const file = await exportRouted(at("routed"), packs, plain);
+    expect(file.files).toHaveLength(3);
+    expect((await checkRouted(file, packs, { threads: 1 })).error).toBeLessThan(1e-5);
+    const onnx = await OnnxModel.open(file.files[0], { threads: 1 });
+    expect(onnx.metadata.task!.masks).toHaveLength(12);
+    expect(onnx.metadata.task!.parameters).toContainEqual({
+      name: "heads.word.weight",
+      shape: ["classes.word", 16],
+    });
+    const wave = Float32Array.from({ length: 4000 }, (_, i) => Math.sin(i / 9));
+    await expect(onnx.hear(wave)).rejects.toThrow(/masks and heads of a task/);
+    const [ab, cb] = ["ab", "cb"].map((name) => readTask(file.tasks[name]));
+    // cb masks only feed-forward blocks: of attention it keeps all.
+    const attention = cb.feeds["wav2vec2.encoder.layers.0.attention.q_proj.weight.mask"];
+    expect(attention.data.every((flag) => flag === 1)).toBe(true);
+    expect((await onnx.hear(wave, ab.feeds)).word.shape).toEqual([1, 2]);
+    expect((await onnx.hear(wave, cb.feeds)).word.shape).toEqual([1, 3]);
+    expect(cb.outputs).toMatchObject([{ name: "logits" }, { name: "word", classes: ["ab", "cb", "none"] }]);
+    await onnx.dispose();
+    // The file says on the corpus what each run says.
+    for (const name of ["ab", "cb"]) {
+      const own = await evaluateRun(at(name), "test", { ...options, threads: 1 });
+      const { metrics } = await evaluateOnnx(at(name), "test", file.files[0], { ...options, threads: 1 });
+      for (const [metric, value] of Object.entries(metrics))
+        expect(value).toBeCloseTo(own.metrics[metric], 6);
+    }
+    await expect(exportRouted(at("x"), packs, { ...plain, quantize: true })).rejects.toThrow(/--quantize/);
+  });
+
+  it("is exported by the command", async () => {
+    const bin = resolve(import.meta.dirname, "../../../bin/voxsmith.js");
+    const packs = ["--pack", at("ab.pack"), "--pack", at("cb.pack")];
+    const args = ["export", ...packs, "--mask-inputs", "--out", at("cli"), "--threads", "1", "--json"];
+    const both = spawnSync(process.execPath, [bin, ...args], { encoding: "utf8" });
+    expect([both.status, both.stderr]).toEqual([0, ""]);
+    const { tasks, check } = JSON.parse(both.stdout);
+    expect(tasks).toEqual({ ab: at("cli/tasks/ab.safetensors"), cb: at("cli/tasks/cb.safetensors") });
+    expect(check.error).toBeLessThan(1e-4);
+    await expect(exportCommand().parseAsync(packs, { from: "user" })).rejects.toThrow(/with --mask-inputs/);
   });
 
   it("changes the task in a loaded model to exactly the unpacked weights", () => {

@@ -8,7 +8,9 @@ import { newCommand, printResult, whole } from "./command.ts";
 
 interface Options {
   json?: boolean;
-  model: string;
+  model?: string;
+  pack?: string;
+  backbone?: string;
   speaker?: string;
   text?: string;
   phones?: string;
@@ -27,10 +29,13 @@ export function command(): Command {
     [
       "assess a.wav b.wav --model runs/severity --text 'The garden gate is open.' --out report.html",
       "assess jan.wav jun.wav --model runs/severity --sessions January,June --data qolt --out report.html",
+      "assess a.wav --pack severity.pack --backbone models/xlsr --out report.html",
     ],
   )
     .argument("<recording...>", "sound files of one speaker")
-    .requiredOption("--model <run>", "the folder of a finished run with a severity objective")
+    .option("--model <run>", "the folder of a finished run with a severity objective")
+    .option("--pack <file>", "a mask pack of such a run instead")
+    .option("--backbone <model>", "the pack's backbone (default: where its run had it)")
     .option("--speaker <id>", "who speaks, for the report")
     .option("--text <words>", "what was read: in all recordings the same")
     .option("--phones <list>", "the phones of what was read, separated by spaces, instead of --text")
@@ -46,7 +51,10 @@ export function command(): Command {
         throw new UserError(`--out ${out}: must end in .html (which prints to PDF) or .json`);
       if (text !== undefined && phones !== undefined)
         throw new UserError("--text and --phones exclude each other");
-      const assessor = await Assessor.open(options.model, options);
+      const model = options.model ?? options.pack;
+      if (model === undefined || (options.model !== undefined && options.pack !== undefined))
+        throw new InvalidArgumentError("assess: name a run with --model or a --pack, and not both");
+      const assessor = await Assessor.open(model, options);
       try {
         const symbols = phones?.split(/\s+/).filter(Boolean);
         const result = await assessor.assess(paths, { ...options, symbols });

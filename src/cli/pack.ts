@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Command } from "commander";
+import { calibrateRun } from "../methods/severity/assess/calibration.ts";
 import { PACK_ENDING, packRun } from "../train/pack.ts";
 import { newCommand, printResult } from "./command.ts";
 
@@ -20,6 +21,8 @@ export function command(): Command {
     .option("--backbone <model>", "the model that the masks are over (default: the recipe's upstream)")
     .action((folder: string, options: Options) => {
       const out = options.out ?? `${join(folder)}${PACK_ENDING}`;
+      // Fitted on predictions that the pack leaves behind.
+      calibrateRun(folder);
       const report = packRun(folder, out, options.backbone);
       const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(3)} MB`;
       printResult(

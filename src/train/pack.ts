@@ -5,7 +5,12 @@ import { UserError } from "../errors.ts";
 import { decodeMask, encodeMask, magnitudeOverlap } from "../params/mask-code.ts";
 import { writeAtomically } from "../weights/file.ts";
 import { openWeights } from "../weights/model-folder.ts";
-import { openSafetensors, type TensorEntry, writeSafetensors } from "../weights/safetensors.ts";
+import {
+  openSafetensors,
+  type TensorEntry,
+  type TensorFile,
+  writeSafetensors,
+} from "../weights/safetensors.ts";
 import { exportModel } from "./export.ts";
 import { backboneHash, countBits, MASKS, readMasks } from "./mask-file.ts";
 import type { MaskBits } from "./masks.ts";
@@ -28,6 +33,8 @@ export const PACK_ENDING = ".pack";
 const FILES = [
   ...["recipe.yaml", "config.json", "targets.json", "preprocessor_config.json", "run.json"],
   ...["lineage.json", "vocab.json", "tokenizer_config.json"],
+  // What assessing with a severity model rests on.
+  ...["calibration.json", "reference.json"],
 ];
 
 interface StoredMask {
@@ -187,6 +194,29 @@ export function packRun(folder: string, out: string, backbone?: string): PackRep
   };
 }
 
+/** The text of a small file of a run, from its folder or from its pack; undefined where it has none of that name. */
+export function runFile(path: string, name: string): string | undefined {
+  if (!isPack(path)) {
+    const file = join(path, name);
+    return existsSync(file) ? readFileSync(file, "utf8") : undefined;
+  }
+  const file = openSafetensors(path);
+  try {
+    return metaOf(path, file).files[name];
+  } finally {
+    file.close();
+  }
+}
+
+function metaOf(path: string, { metadata: { format, pack } }: TensorFile): Meta {
+  if (format !== "voxsmith-pack" || pack === undefined)
+    throw new UserError(`${path}: is no mask pack; \`voxsmith pack RUN\` makes one`);
+  const meta: Meta = JSON.parse(pack);
+  if (meta.version !== 1)
+    throw new UserError(`${path}: is a pack of version ${meta.version}; this program reads version 1`);
+  return meta;
+}
+
 /** A pack as read from its file; its masks are still coded. */
 export interface Pack {
   readonly path: string;
@@ -206,12 +236,7 @@ export interface Pack {
 export function readPack(path: string): Pack {
   const file = openSafetensors(path);
   try {
-    const text = file.metadata.pack;
-    if (file.metadata.format !== "voxsmith-pack" || text === undefined)
-      throw new UserError(`${path}: is no mask pack; \`voxsmith pack RUN\` makes one`);
-    const meta: Meta = JSON.parse(text);
-    if (meta.version !== 1)
-      throw new UserError(`${path}: is a pack of version ${meta.version}; this program reads version 1`);
+    const meta = metaOf(path, file);
     const coded = new Map(
       meta.masks.map(({ name }) => [name, file.readNumbers(`mask:${name}`).data as Uint8Array]),
     );

@@ -9,6 +9,7 @@ import { fittedOn } from "../../../src/methods/severity/assess/calibration.ts";
 import { faultsOf, qualityOf } from "../../../src/methods/severity/assess/quality.ts";
 import { random } from "../../../src/random.ts";
 import { assessmentPage } from "../../../src/report/severity-assessment.ts";
+import { packRun } from "../../../src/train/pack.ts";
 import { parseRecipe } from "../../../src/train/recipe.ts";
 import { train } from "../../../src/train/trainer.ts";
 import { gradedCorpus, gradedRecipe } from "./graded-corpus.ts";
@@ -157,6 +158,32 @@ describe("assessing", () => {
     await bare.dispose();
     expect(placesOf([], { speakers: [] }, ["0"])).toEqual([]);
   });
+
+  it("judges with a mask pack as with the run that it came from, over the backbone that is named", async () => {
+    const [masked, pack] = [join(scratch, "masked"), join(scratch, "masked.pack")];
+    const upstream = { model: run };
+    const plan = { mask: { sparsity: 0.2 } };
+    await train(parseRecipe(gradedRecipe({ name: "masked", epochs: 2, upstream, plan }), "graded.yaml"), {
+      ...{ data: corpus.folder, out: masked, skipBad: false, log: () => {} },
+    });
+    const own = await Assessor.open(masked, { threads: 1, data: corpus.folder });
+    packRun(masked, pack);
+    for (const options of [{ threads: 1 }, { threads: 1, backbone: run }]) {
+      const packed = await Assessor.open(pack, options);
+      expect(packed.reference).toEqual(own.reference);
+      expect(packed.temperature).toEqual(own.temperature);
+      const { recordings: found } = await packed.assess([audio("s2-0")], { symbols: ["a"] });
+      const { recordings: wanted } = await own.assess([audio("s2-0")], { symbols: ["a"] });
+      expect(found).toEqual(wanted);
+      await packed.dispose();
+    }
+    await expect(Assessor.open(pack, { backbone: masked })).rejects.toThrow(/belongs to another backbone/);
+    await own.dispose();
+    const said = spawnSync(process.execPath, [bin, "assess", audio("s0-0"), "--pack", pack], {
+      encoding: "utf8",
+    });
+    expect([said.status, said.stderr]).toEqual([0, ""]);
+  }, 60_000);
 
   it("runs from the command line, and refuses in one sentence", () => {
     const out = join(scratch, "report.json");

@@ -100,6 +100,8 @@ export interface AssessOptions {
   readonly sessions?: readonly string[];
   /** The run's corpus, from which a missing reference is made. */
   readonly data?: string;
+  /** Of a pack: the model that its masks are over, by default where its run had it. */
+  readonly backbone?: string;
   readonly threads?: number;
 }
 
@@ -122,12 +124,12 @@ export class Assessor {
     this.temperature = temperatureOf(run, model.severity);
   }
 
-  /** @throws UserError where the folder holds no run that grades */
+  /** Opens a run's folder or a mask pack. @throws UserError where it holds no model that grades */
   static async open(
     run: string,
-    { threads, data }: Pick<AssessOptions, "threads" | "data"> = {},
+    { data, ...options }: Pick<AssessOptions, "threads" | "data" | "backbone"> = {},
   ): Promise<Assessor> {
-    const model = await openSeverityModel(run, threads);
+    const model = await openSeverityModel(run, options);
     const reference =
       readReference(run) ?? (data === undefined ? undefined : await makeReference(model, data, run));
     return new Assessor(run, model, reference);

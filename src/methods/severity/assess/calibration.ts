@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { calibration, fitTemperature, softmax } from "../../../metrics/calibration.ts";
 import type { PredictionLine } from "../../../train/finish.ts";
+import { readTargets } from "../../../train/open-model.ts";
+import { runFile } from "../../../train/pack.ts";
 import { writeAtomically } from "../../../weights/file.ts";
 
 /** Calibration of a run's class probabilities by one temperature (Guo et al. 2017), fitted on its validation part. */
@@ -18,20 +19,30 @@ export interface Temperature {
 /** Probabilities of 0 were rounded there. */
 const LEAST = 1e-6;
 
-/** The temperature of a run's classifier: kept in `calibration.json`, fitted from `predictions.jsonl` when first asked for. */
+const FILE = "calibration.json";
+
+/**
+ * The temperature of a run's classifier: kept in `calibration.json`, fitted from `predictions.jsonl` when first asked for. A pack
+ * brings that of its run along.
+ */
 export function temperatureOf(run: string, objective: string): Temperature {
-  const path = join(run, "calibration.json");
-  const kept: Record<string, Temperature> = existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : {};
+  const kept: Record<string, Temperature> = JSON.parse(runFile(run, FILE) ?? "{}");
   if (kept[objective] !== undefined) return kept[objective];
   const fitted = fittedOn(validationScores(run, objective));
   if (fitted.utterances > 0)
     try {
       const text = `${JSON.stringify({ ...kept, [objective]: fitted }, null, 2)}\n`;
-      writeAtomically(path, (put) => put(Buffer.from(text)));
+      writeAtomically(join(run, FILE), (put) => put(Buffer.from(text)));
     } catch {
       // A run in a folder that may not be written to is fitted anew each time.
     }
   return fitted;
+}
+
+/** Fits and keeps the temperature of every classifier of a run; nothing where it has none. */
+export function calibrateRun(run: string): void {
+  if (runFile(run, "targets.json") === undefined) return;
+  for (const [name, target] of readTargets(run)) if (target.kind === "class") temperatureOf(run, name);
 }
 
 /** Log-probabilities, which are scores up to a constant, and true classes. */
@@ -53,10 +64,8 @@ export function fittedOn({ scores, truth }: Scored): Temperature {
 }
 
 function validationScores(run: string, objective: string): Scored {
-  const path = join(run, "predictions.jsonl");
   const scored: Scored = { scores: [], truth: [] };
-  if (!existsSync(path)) return scored;
-  for (const text of readFileSync(path, "utf8").split("\n")) {
+  for (const text of (runFile(run, "predictions.jsonl") ?? "").split("\n")) {
     if (text.trim() === "") continue;
     const { part, answers }: PredictionLine = JSON.parse(text);
     const answer = answers[objective];

@@ -4,6 +4,7 @@ import type { Vocabulary } from "../../../corpus/vocab.ts";
 import { forcedAlign, greedyDecode } from "../../../decode/ctc.ts";
 import { UserError } from "../../../errors.ts";
 import { isRun, openModel } from "../../../train/open-model.ts";
+import { isPack, openPack } from "../../../train/pack.ts";
 import { Inference } from "../../../use/inference.ts";
 import type { HeardSymbol } from "../grade.ts";
 
@@ -20,13 +21,19 @@ export interface SeverityModel {
   readonly vocabulary?: Vocabulary;
 }
 
-/** Opens the model of a finished run. @throws UserError where it is none, or does not grade */
-export async function openSeverityModel(run: string, threads?: number): Promise<SeverityModel> {
-  if (!isRun(run))
+/**
+ * Opens the model of a finished run, or of a pack over its `backbone` (by default where its run had it).
+ * @throws UserError where it is none, or does not grade
+ */
+export async function openSeverityModel(
+  run: string,
+  { threads, backbone }: { threads?: number; backbone?: string } = {},
+): Promise<SeverityModel> {
+  if (!isPack(run) && !isRun(run))
     throw new UserError(
       `${run}: is no run's folder (it has no recipe.yaml); --model names one of \`voxsmith train\``,
     );
-  const opened = openModel(run);
+  const opened = isPack(run) ? openPack(run, backbone) : openModel(run);
   const inference = await Inference.of(opened, { threads, layers: opened.task.model.upstream.layers });
   const grader = inference.objectives.find(({ target }) => target.kind === "class");
   const writer = inference.objectives.find(({ target }) => target.kind === "sequence");

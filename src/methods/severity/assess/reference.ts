@@ -1,4 +1,3 @@
-import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ClinicalFeatures, clinicalNames } from "../../../audio/acoustics/clinical/clinical.ts";
 import { groupBy } from "../../../corpus/group.ts";
@@ -6,8 +5,9 @@ import { loadUtterance } from "../../../corpus/load-audio.ts";
 import { phoneSymbols, type Utterance } from "../../../corpus/manifest.ts";
 import { UserError } from "../../../errors.ts";
 import { openCorpus } from "../../../train/data.ts";
+import { isPack, runFile } from "../../../train/pack.ts";
 import { progress } from "../../../train/progress.ts";
-import { readRecipe } from "../../../train/recipe.ts";
+import { parseRecipe } from "../../../train/recipe.ts";
 import { writeAtomically } from "../../../weights/file.ts";
 import { hearRecording, type SeverityModel } from "./hear.ts";
 
@@ -44,25 +44,25 @@ const MARGIN = 1.25;
 /** A model writes down its own training speakers better than any other, so these are taken from validation alone. */
 const PRONUNCIATION = ["pcc", "pcv", "pct"];
 
-export const referencePath = (run: string) => join(run, "reference.json");
+const FILE = "reference.json";
 
+/** The reference of a run, or of a pack whose run had one when it was packed. */
 export function readReference(run: string): Reference | undefined {
-  const path = referencePath(run);
-  if (!existsSync(path)) return undefined;
+  const text = runFile(run, FILE);
   try {
-    return JSON.parse(readFileSync(path, "utf8"));
+    return text === undefined ? undefined : JSON.parse(text);
   } catch (error) {
-    throw new UserError(`${path}: is not JSON: ${(error as Error).message}`);
+    throw new UserError(`${join(run, FILE)}: is not JSON: ${(error as Error).message}`);
   }
 }
 
-/** Hears the run's training and validation parts and writes down what they are like. */
+/** Hears the run's training and validation parts and writes down what they are like; for a pack, this time only. */
 export async function makeReference(
   model: SeverityModel,
   data: string | undefined,
   run: string,
 ): Promise<Reference> {
-  const recipe = readRecipe(join(run, "recipe.yaml"));
+  const recipe = parseRecipe(runFile(run, "recipe.yaml")!, join(run, "recipe.yaml"));
   const corpus = await openCorpus("main", recipe.corpus, {
     data,
     cache: join(run, ".."),
@@ -114,7 +114,8 @@ export async function makeReference(
     ...transcripts(model, all),
     simulated: all.some(({ simulated }) => simulated) || recipe.corpus.synthetic !== undefined,
   };
-  writeAtomically(referencePath(run), (put) => put(Buffer.from(`${JSON.stringify(reference)}\n`)));
+  if (!isPack(run))
+    writeAtomically(join(run, FILE), (put) => put(Buffer.from(`${JSON.stringify(reference)}\n`)));
   return reference;
 }
 

@@ -11,7 +11,7 @@ import { Optimiser } from "../src/train/optimiser.ts";
 import { compileTraining, gradientName } from "../src/train/program.ts";
 import { recomputed } from "../src/train/stepper.ts";
 import { ParameterStore } from "../src/train/store.ts";
-import { traceTraining } from "../src/train/task.ts";
+import { stepSizes, traceTraining } from "../src/train/task.ts";
 import { upstreamOf } from "../src/upstreams/index.ts";
 import { LAYOUTS } from "./layouts.ts";
 
@@ -52,26 +52,26 @@ const task = ctcTask(model);
 const predicted = stepMemory(task, plan);
 
 const trained = trainedBy(task, plan);
+const samples = Math.round(plan.seconds * upstream.sampleRate);
+const labels = Math.ceil(LABELS_PER_SECOND * plan.seconds);
 const threads = Number(values.threads);
 const { table, traced } = traceTraining(task, task.objectives);
 const program = await compileTraining(table, traced, {
   trained,
   threads,
+  largest: stepSizes(task, plan.batch, samples, () => labels),
   recompute: plan.recompute === "none" ? undefined : (region) => recomputed(region.name, "all"),
 });
 const store = new ParameterStore(table.specs, trained);
 store.initialise(1);
 const optimiser = new Optimiser({ name: "adam", betas: [0.9, 0.98], eps: 1e-8 }, store, { threads });
 const rng = random(1, "audio");
-const samples = Math.round(plan.seconds * upstream.sampleRate);
 const waves = Array.from({ length: plan.batch }, () =>
   Float32Array.from({ length: samples }, () => 0.1 * rng.normal()),
 );
 const [objective] = task.objectives;
 if (objective.target.kind !== "sequence") throw new Error("the task is CTC");
-const rows = waves.map(() =>
-  Array.from({ length: Math.ceil(LABELS_PER_SECOND * plan.seconds) }, () => 1 + rng.int(30)),
-);
+const rows = waves.map(() => Array.from({ length: labels }, () => 1 + rng.int(30)));
 const into: Record<string, Value> = {};
 for (const [parameter, value] of Object.entries(store.gradientValues)) into[gradientName(parameter)] = value;
 const losses: number[] = [];

@@ -3,6 +3,7 @@ import { constant } from "../ops/index.ts";
 import { optimise } from "../tensor/compile.ts";
 import { sizeOf } from "../tensor/evaluate.ts";
 import type { Graph } from "../tensor/graph.ts";
+import { peakBytes } from "../tensor/memory.ts";
 import { ONNX_TYPE, writeOnnx } from "../tensor/onnx/write.ts";
 import type { DType } from "../tensor/tensor.ts";
 import { type Address, type OrtLibrary, ortLibrary } from "./ort-library.ts";
@@ -15,7 +16,9 @@ const ARRAYS = { f32: Float32Array, i32: Int32Array, u32: Uint32Array, i64: BigI
 /** Compiles a traced graph for the processor. */
 export async function compile(graph: Graph, options: ProgramOptions = {}): Promise<Program> {
   const ready = optimise(graph, constant);
-  return load(writeOnnx(ready, { target: { contrib: options.contrib ?? true } }), options);
+  const program = await load(writeOnnx(ready, { target: { contrib: options.contrib ?? true } }), options);
+  if (options.largest) program.reserve(peakBytes(ready, options.largest, new Set(graph.late)));
+  return program;
 }
 
 /** Loads an ONNX model: its bytes, or a file together with the data files beside it. */
@@ -38,7 +41,7 @@ export async function load(model: Uint8Array | string, options: ProgramOptions =
       typeof model === "string"
         ? ort.create("CreateSession", ort.environment, model, settings)
         : ort.create("CreateSessionFromArray", ort.environment, model, model.byteLength, settings);
-    return new CpuProgram(ort, session);
+    return new CpuProgram(ort, session, options.arena !== false);
   } finally {
     ort.release("ReleaseSessionOptions", settings);
   }
@@ -48,12 +51,14 @@ class CpuProgram implements Program {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   private readonly ort: OrtLibrary;
+  private readonly arena: boolean;
   private session: Address;
   private readonly inputNames: BigUint64Array;
   private readonly outputNames: BigUint64Array;
 
-  constructor(ort: OrtLibrary, session: Address) {
+  constructor(ort: OrtLibrary, session: Address, arena: boolean) {
     this.ort = ort;
+    this.arena = arena;
     this.session = session;
     // The name strings belong to the runtime; they are kept, since every run passes them again.
     this.inputNames = this.namesOf("SessionGetInputCount", "SessionGetInputName");
@@ -138,6 +143,17 @@ class CpuProgram implements Program {
     const copy =
       bytes === 0 ? new ArrayBuffer(0) : ort.read(ort.create("GetTensorMutableData", value), bytes);
     return { dtype, shape, data: new array(copy) as Values };
+  }
+
+  reserve(bytes: number): void {
+    if (!this.arena || bytes === 0) return;
+    const { ort } = this;
+    const allocator = ort.create("CreateAllocator", this.session, ort.cpuMemory);
+    try {
+      ort.call("AllocatorFree", allocator, ort.create("AllocatorAlloc", allocator, bytes));
+    } finally {
+      ort.release("ReleaseAllocator", allocator);
+    }
   }
 
   endProfiling(): void {

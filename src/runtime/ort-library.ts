@@ -48,6 +48,7 @@ const FUNCTIONS = {
   GetDimensions: [62, "void *", ["void *", "void *", "size_t"]],
   GetTensorTypeAndShape: [65, "void *", ["void *", "void *"]],
   CreateCpuMemoryInfo: [69, "void *", ["int", "int", "void *"]],
+  AllocatorAlloc: [75, "void *", ["void *", "size_t", "void *"]],
   AllocatorFree: [76, "void *", ["void *", "void *"]],
   GetAllocatorWithDefaultOptions: [78, "void *", ["void *"]],
   ReleaseStatus: [93, "void", ["void *"]],
@@ -57,6 +58,8 @@ const FUNCTIONS = {
   ReleaseSessionOptions: [100, "void", ["void *"]],
   SessionEndProfiling: [110, "void *", ["void *", "void *", "void *"]],
   AddSessionConfigEntry: [130, "void *", ["void *", "const char *", "const char *"]],
+  CreateAllocator: [131, "void *", ["void *", "void *", "void *"]],
+  ReleaseAllocator: [132, "void", ["void *"]],
   CreateAndRegisterAllocator: [144, "void *", ["void *", "void *", "void *"]],
   CreateArenaCfg: [156, "void *", ["size_t", "int", "int", "int", "void *"]],
 } as const;

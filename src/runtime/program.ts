@@ -31,6 +31,8 @@ export interface ProgramOptions {
   readonly optimizedPath?: string;
   /** Prefix of the runtime's profile file, for benches. */
   readonly profilePrefix?: string;
+  /** Sizes of the symbolic axes in the largest run to come, by name: memory for it is reserved at once. */
+  readonly largest?: ReadonlyMap<string, number>;
   /** The runtime's memory arena; without it less memory is held between steps, and steps are slower. */
   readonly arena?: boolean;
 }
@@ -47,6 +49,12 @@ export interface Program {
     feeds: Readonly<Record<string, Value>>,
     into?: Readonly<Record<string, Value>>,
   ): Promise<Record<string, Value>>;
+  /**
+   * Makes sure that the arena, which all programs of a process share, has a stretch of so many bytes free. Values of a run then lie in one
+   * stretch, where neighbours that are freed join; an arena that grew value by value cannot fit a larger value into the places of
+   * several smaller ones. The operating system gives memory only when it is written to, so that too much costs nothing.
+   */
+  reserve(bytes: number): void;
   /** Stops profiling and flushes its file. */
   endProfiling(): void;
   dispose(): Promise<void>;

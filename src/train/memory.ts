@@ -8,7 +8,7 @@ import { ctc } from "./losses/ctc.ts";
 import type { Model } from "./model.ts";
 import { gradientName, trainingGraph } from "./program.ts";
 import { recomputed } from "./stepper.ts";
-import { type Task, traceTraining } from "./task.ts";
+import { stepSizes, type Task, traceTraining } from "./task.ts";
 
 /** A training step whose memory is asked for. */
 export interface StepPlan {
@@ -77,13 +77,9 @@ export function stepMemory(task: Task, plan: StepPlan): StepMemory {
   });
   const count = (keep: (name: string) => boolean) =>
     [...table.specs.values()].reduce((sum, { name, shape }) => sum + (keep(name) ? sizeOf(shape) : 0), 0);
-  const sizes = new Map<string, number>([
-    ["batch", plan.batch],
-    ["samples", Math.round(plan.seconds * task.model.upstream.sampleRate)],
-  ]);
-  for (const { name } of task.objectives)
-    sizes.set(`labels.${name}`, Math.ceil(LABELS_PER_SECOND * plan.seconds));
-  for (let i = 0; i < task.model.upstream.layers; i++) sizes.set(`keep.layers.${i}`, plan.batch);
+  const labels = Math.ceil(LABELS_PER_SECOND * plan.seconds);
+  const samples = Math.round(plan.seconds * task.model.upstream.sampleRate);
+  const sizes = stepSizes(task, plan.batch, samples, () => labels);
   const ready = optimise(graph, constant);
   const inPlace = new Set([...table.specs.keys()].map(gradientName));
   const trainedParameters = count(trained);

@@ -43,6 +43,15 @@ export class UpdateOrder {
     return updates;
   }
 
+  /** The batch of the first epoch that takes the most memory: later epochs draw others of about its size. */
+  largest(): { batch: number; samples: number } {
+    const { items } = this.stream;
+    const sizes = this.epoch(0)
+      .flat()
+      .map((batch) => ({ batch: batch.length, samples: Math.max(...batch.map((i) => items[i].samples)) }));
+    return sizes.reduce((a, b) => (b.batch * b.samples > a.batch * a.samples ? b : a));
+  }
+
   /** First step of an epoch. */
   startOf(epoch: number): number {
     while (this.starts.length <= epoch) {

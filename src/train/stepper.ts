@@ -11,7 +11,7 @@ import type { Optimiser, UpdateRange } from "./optimiser.ts";
 import { compileTraining, gradientName } from "./program.ts";
 import type { Recipe } from "./recipe-schema.ts";
 import type { ParameterStore } from "./store.ts";
-import { type Task, type TaskObjective, traceTraining } from "./task.ts";
+import { stepSizes, type Task, type TaskObjective, traceTraining } from "./task.ts";
 
 /** What one update's passes found; the gradients are in the store. */
 export interface StepGradients {
@@ -38,6 +38,8 @@ export interface StepperOptions {
   readonly augment: Recipe["augment"];
   readonly seed: number;
   readonly program: ProgramOptions;
+  /** The largest batch of a stream, its utterances and the samples of its longest one: memory for it is reserved. */
+  readonly largest?: (stream: Stream) => { batch: number; samples: number };
 }
 
 /** The batches of one stream that make an update. */
@@ -181,10 +183,13 @@ export class Stepper {
       const { task, store, recompute } = this.options;
       const { table, traced } = traceTraining(task, objectives);
       const upstream = `${task.model.upstream.prefix}.`;
+      const most = this.options.largest?.(stream);
       program = await compileTraining(table, traced, {
         ...this.options.program,
         trained: (name) => store.isTrained(name) && !(headsOnly && name.startsWith(upstream)),
         recompute: recompute === "none" ? undefined : ({ name }) => recomputed(name, recompute),
+        largest:
+          most && stepSizes(task, most.batch, most.samples, (objective) => longestTarget(stream, objective)),
       });
       this.programs.set(key, program);
     }
@@ -210,6 +215,9 @@ const trainedBy = (program: Program): string[] =>
 
 const gradientsInto = (store: ParameterStore, program: Program): Record<string, Value> =>
   Object.fromEntries(trainedBy(program).map((name) => [gradientName(name), store.gradientValues[name]]));
+
+const longestTarget = ({ items, parts }: Stream, objective: string): number =>
+  parts.train.reduce((most, i) => Math.max(most, items[i].targets[objective]?.length ?? 0), 0);
 
 const scalarOf = ({ data }: Value): number => (data as Float32Array)[0];
 

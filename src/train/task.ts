@@ -61,6 +61,22 @@ export interface TrainingTrace {
   readonly traced: Traced;
 }
 
+/** Sizes of a training graph's symbolic axes; `labels` says how many labels an objective's longest sequence has. */
+export function stepSizes(
+  { model, objectives }: Task,
+  batch: number,
+  samples: number,
+  labels: (objective: string) => number,
+): Map<string, number> {
+  const sizes = new Map([
+    ["batch", batch],
+    ["samples", samples],
+  ]);
+  for (const { name } of objectives) sizes.set(`labels.${name}`, labels(name));
+  for (let i = 0; i < model.upstream.layers; i++) sizes.set(`keep.layers.${i}`, batch);
+  return sizes;
+}
+
 /**
  * The training pass of some objectives: outputs `loss` (their weighted sum), `loss.NAME` and `measure.NAME.WHAT`. Inputs besides parameters:
  * `audio`, `frames`, `labels.NAME` (and what else a loss asks for), `weight.NAME`, `seed`, and where the

@@ -96,7 +96,7 @@ class Trainer {
   }
 
   async run(): Promise<TrainResult> {
-    const { recipe, store, task, training, masks, pruner, totalSteps } = this.prepared;
+    const { recipe, store, task, training, masks, pruner, totalSteps, orders } = this.prepared;
     const threads = recipe.threads || availableParallelism();
     const program = { threads };
     const optimiser = new Optimiser(recipe.optimizer, store, program);
@@ -112,6 +112,7 @@ class Trainer {
       augment: recipe.augment,
       seed: recipe.seed,
       program,
+      largest: ({ name }) => orders.get(name)!.largest(),
     });
     const evaluator = new Evaluator(task, store, { ...program, batch: recipe.evaluate.batch });
     const buffers = { weights: store.weights.subarray(0, store.trainedSize), ...optimiser.states };

@@ -88,7 +88,7 @@ for (let step = 1; step <= Number(values.steps); step++) {
       frames: counts,
       width: Math.max(...counts),
       times: [],
-      keys: [1, step],
+      draw: (row, ...purpose) => random(1, step, ...purpose, row),
     }),
     ...randomFeeds(model, waves, 1, step),
     [`weight.${objective.name}`]: number(1),

@@ -1,8 +1,9 @@
 import { lengthBuckets } from "../corpus/batches.ts";
+import { random } from "../random.ts";
 import { compile } from "../runtime/cpu.ts";
 import type { Program, ProgramOptions, Value } from "../runtime/program.ts";
 import type { Part, Stream } from "./data.ts";
-import { batchFeeds, frameTimes, maskFeeds } from "./feeds.ts";
+import { batchFeeds, frameTimes, heldMaskFeeds } from "./feeds.ts";
 import { lossOf } from "./losses/index.ts";
 import type { Answer, Decoder, Encoded, FrameTimes } from "./losses/kind.ts";
 import { evaluationGraph } from "./program.ts";
@@ -68,14 +69,15 @@ export class Evaluator {
       ).map((places) => places.map((place) => indices[place]));
       for await (const batch of stream.loader.batches(batches)) {
         const { model } = this.task;
-        // Frames are hidden by place alone: evaluations of one run, and of another seed, see the same ones.
-        const keys = ["evaluation", part, batch.indices[0]] as const;
+        // By the utterance's name alone: evaluations while training, afterwards and of another seed see the same frames.
+        const draw = (row: number, ...purpose: string[]) =>
+          random("evaluation", stream.items[batch.indices[row]].utterance.id, ...purpose);
         const drawn = objectives.some(({ spec }) => lossOf(spec).asTrained)
-          ? maskFeeds(model, batch.waves, ...keys)
+          ? heldMaskFeeds(model, batch.waves, draw)
           : {};
         const results = await program.run({
           ...this.store.values,
-          ...batchFeeds(stream, model, batch, objectives, drawn, { keys }),
+          ...batchFeeds(stream, model, batch, objectives, drawn, { draw }),
         });
         for (const [row, index] of batch.indices.entries())
           predictions.push(

@@ -1,5 +1,5 @@
 import { type LoadedBatch, padWaves } from "../corpus/prefetch.ts";
-import { hash32, random } from "../random.ts";
+import { hash32, type Random, random } from "../random.ts";
 import { bool, f32, i32 } from "../runtime/program.ts";
 import type { Upstream } from "../upstreams/index.ts";
 import type { Stream } from "./data.ts";
@@ -12,7 +12,7 @@ import { hiding, type Task, type TaskObjective } from "./task.ts";
 
 /**
  * The graph inputs of a batch: audio padded with zeros, frames, and the targets of some objectives. `drawn` are those of
- * `randomFeeds` or `maskFeeds`, whose hidden frames some losses are about.
+ * `randomFeeds` or `heldMaskFeeds`, whose hidden frames some losses are about.
  */
 export function batchFeeds(
   stream: Stream,
@@ -20,7 +20,7 @@ export function batchFeeds(
   { indices, waves }: LoadedBatch,
   objectives: readonly TaskObjective[],
   drawn: Feeds,
-  { step, keys }: Pick<BatchFacts, "step" | "keys">,
+  { step, draw }: Pick<BatchFacts, "step" | "draw">,
 ): Feeds {
   const { values, batch, samples } = padWaves(waves);
   const frames = framesOf(model, waves);
@@ -29,7 +29,7 @@ export function batchFeeds(
   const times = waves.map((wave, row) =>
     frameTimes(model.upstream, wave.length, stream.items[indices[row]].samples),
   );
-  const facts: BatchFacts = { frames, width: Math.max(...frames), times, hidden, step, keys };
+  const facts: BatchFacts = { frames, width: Math.max(...frames), times, hidden, step, draw };
   for (const o of objectives) {
     const rows = indices.map((i) => stream.items[i].targets[o.name]);
     Object.assign(feeds, lossOf(o.spec).feeds(o, rows, facts));
@@ -130,13 +130,35 @@ export function randomFeeds(
   return feeds;
 }
 
-/** The spans of frames that are hidden from the model, as a function of the keys. */
-export function maskFeeds(model: Model, waves: readonly Float32Array[], ...keys: (number | string)[]): Feeds {
+const timeSpans = ({ settings: s }: Model) => ({
+  prob: s.mask_time_prob,
+  length: s.mask_time_length,
+  minMasks: s.mask_time_min_masks,
+});
+
+/** The spans of frames that are hidden from the model in training, as a function of the keys. */
+function maskFeeds(model: Model, waves: readonly Float32Array[], ...keys: (number | string)[]): Feeds {
   if (!hiding(model).frames) return {};
-  const { settings: s } = model;
   const frames = framesOf(model, waves);
   const width = Math.max(...frames);
-  const spans = { prob: s.mask_time_prob, length: s.mask_time_length, minMasks: s.mask_time_min_masks };
-  const hidden = spanMask(frames, width, spans, random(...keys, "time-mask"));
+  const hidden = spanMask(frames, width, timeSpans(model), random(...keys, "time-mask"));
+  return { "hide.frames": bool([frames.length, width], hidden) };
+}
+
+/**
+ * The frames that are hidden in evaluation, drawn for each utterance by itself: whoever shares its batch and whichever
+ * utterances there are besides, it is judged on the same ones.
+ */
+export function heldMaskFeeds(
+  model: Model,
+  waves: readonly Float32Array[],
+  draw: (row: number, ...purpose: string[]) => Random,
+): Feeds {
+  if (!hiding(model).frames) return {};
+  const frames = framesOf(model, waves);
+  const width = Math.max(...frames);
+  const hidden = new Uint8Array(frames.length * width);
+  for (const [row, own] of frames.entries())
+    hidden.set(spanMask([own], own, timeSpans(model), draw(row, "time-mask")), row * width);
   return { "hide.frames": bool([frames.length, width], hidden) };
 }

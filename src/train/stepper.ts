@@ -1,5 +1,6 @@
 import type { LoadedBatch } from "../corpus/prefetch.ts";
 import { addAnchor } from "../params/anchor.ts";
+import { random } from "../random.ts";
 import { number, type Program, type ProgramOptions, type Value } from "../runtime/program.ts";
 import { augmented } from "./augment.ts";
 import type { Stream } from "./data.ts";
@@ -89,7 +90,10 @@ export class Stepper {
           ...randomFeeds(task.model, heard.waves, ...keys),
           ...featureFeeds(task, heard.waves, ...keys),
         };
-        const feeds = batchFeeds(stream, task.model, heard, objectives, drawn, { step, keys });
+        const feeds = batchFeeds(stream, task.model, heard, objectives, drawn, {
+          step,
+          draw: (row, ...purpose) => random(...keys, ...purpose, row),
+        });
         return { stream, objectives, feeds };
       });
     });

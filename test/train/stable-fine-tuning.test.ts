@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { schedule } from "../../src/nn/schedules.ts";
 import { addAnchor } from "../../src/params/anchor.ts";
 import { constantInit } from "../../src/params/params.ts";
+import { random } from "../../src/random.ts";
 import { frameTimes } from "../../src/train/feeds.ts";
 import { frameCrossEntropy } from "../../src/train/losses/frame-cross-entropy.ts";
 import { Optimiser } from "../../src/train/optimiser.ts";
@@ -211,7 +212,7 @@ describe("phoneme classification", () => {
     expect([times.frames, times.middle(0), times.middle(2)]).toEqual([6, 0.0125, 0.0525]);
     const row = frameCrossEntropy.encode(target, utterance);
     const labels = (at: typeof times) => {
-      const facts = { frames: [at.frames], width: at.frames, times: [at], keys: [] };
+      const facts = { frames: [at.frames], width: at.frames, times: [at], draw: () => random(1) };
       const feeds = frameCrossEntropy.feeds({ name: "p", spec, target }, [row], facts);
       return [...(feeds["labels.p"].data as Int32Array)];
     };

@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { linear } from "../../nn/layers.ts";
 import * as ops from "../../ops/index.ts";
-import { random } from "../../random.ts";
 import { f32, number } from "../../runtime/program.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { fraction, key, positive } from "../schema-basics.ts";
@@ -122,12 +121,12 @@ export const contrastive: LossKind<typeof schema, CodeTarget> = {
 };
 
 /** How often each frame was drawn as a negative of each hidden one, [batch, width, width]. */
-function negatives({ frames, width, hidden, keys }: BatchFacts, count: number, name: string): Float32Array {
+function negatives({ frames, width, hidden, draw }: BatchFacts, count: number, name: string): Float32Array {
   const out = new Float32Array(frames.length * width * width);
   for (const [b, own] of frames.entries()) {
     const row = b * width;
     const places = Array.from({ length: own }, (_, t) => t).filter((t) => hidden?.[row + t] === 1);
-    const chance = random(...keys, name, "negatives", b);
+    const chance = draw(b, name, "negatives");
     if (places.length < 2) continue;
     for (const [i, t] of places.entries())
       for (let n = 0; n < count; n++) {

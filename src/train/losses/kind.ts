@@ -4,6 +4,7 @@ import { UserError } from "../../errors.ts";
 import type { Training } from "../../nn/layers.ts";
 import * as ops from "../../ops/index.ts";
 import type { Params } from "../../params/params.ts";
+import type { Random } from "../../random.ts";
 import type { Value } from "../../runtime/program.ts";
 import type { Shape } from "../../tensor/dims.ts";
 import type { DType, Tensor } from "../../tensor/tensor.ts";
@@ -70,8 +71,8 @@ export interface BatchFacts {
   readonly hidden?: Uint8Array;
   /** Updates done; absent in evaluation. */
   readonly step?: number;
-  /** What everything random of this batch is a function of. */
-  readonly keys: readonly (number | string)[];
+  /** What is random of one of its utterances, for a purpose: of the step in training, of its id in evaluation. */
+  draw(row: number, ...purpose: string[]): Random;
 }
 
 /** What the model made of a batch, as the losses of one graph find it. */

@@ -59,6 +59,12 @@ export const replications: readonly Replication[] = [
     title: "S3-Router in miniature",
     load: () => import("./router/results.ts"),
   },
+  {
+    name: "nano",
+    summary: "the toolkit's own small model beside random weights and log mel on test speakers",
+    title: "models/nano",
+    load: () => import("./nano/results.ts"),
+  },
 ];
 
 /**

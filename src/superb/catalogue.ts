@@ -95,6 +95,11 @@ export const taskEntries: readonly TaskEntry[] = [
     summary: "digits by new speakers, FSDD",
     prepare: async (root) => [(await import("./tasks/miniature.ts")).miniatureDigits(root)],
   },
+  {
+    name: "mini-verification",
+    summary: "the same voice or another, new speakers, speechocean762: equal error rate",
+    prepare: async (root) => [await (await import("./tasks/miniature.ts")).miniatureVerification(root)],
+  },
 ];
 
 /** Names that stand for several tasks. */

@@ -1,11 +1,13 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { readManifest, type Utterance } from "../../corpus/manifest.ts";
+import { readSplitFile } from "../../corpus/split-file.ts";
 import { splitCorpus } from "../../corpus/splits.ts";
 import { UserError } from "../../errors.ts";
 import { random } from "../../random.ts";
 import { classTask, labelOf, type Parts, sequenceTask } from "../build.ts";
 import { common } from "../recipes.ts";
 import type { ProbeRecipe, ProbeTask } from "../task.ts";
+import { verificationTask } from "./asv.ts";
 
 /*
  * A suite on an hour of real speech instead of SUPERB's thousand: what a representation has of phones, speakers, words
@@ -29,9 +31,14 @@ const corpus = (root: string, name: string) => readManifest(join(root, name));
 
 const byChance = "split by chance: speakers are not labelled, so voices may be on both sides";
 
+/** The split of a corpus that all recipes share: models/nano was pre-trained on its training part alone. */
+const SHARED = resolve(import.meta.dirname, "../../../recipes/splits/shared.json");
+const sharedParts = (root: string, name: string): Parts =>
+  splitCorpus(corpus(root, name), readSplitFile(SHARED, name));
+
 /** Canonical phones of read English, by speakers that the probe did not hear. */
 export function miniaturePhonemes(root: string): ProbeTask {
-  const parts = splitCorpus(corpus(root, "speechocean762"), { by: "folds", folds: 9, fold: 0, seed: 0 });
+  const parts = sharedParts(root, "speechocean762");
   return sequenceTask(
     {
       name: "mini-phonemes",
@@ -94,11 +101,7 @@ export function miniatureSlots(root: string): ProbeTask {
 
 /** Digits by two speakers that the probe did not hear. */
 export function miniatureDigits(root: string): ProbeTask {
-  const parts = splitCorpus(corpus(root, "fsdd"), {
-    by: "speakers",
-    valid: ["lucas"],
-    test: ["theo", "yweweler"],
-  });
+  const parts = sharedParts(root, "fsdd");
   return classTask(
     {
       ...{ name: "mini-digits", recipe: recipe(400, 32, 1e-3, "accuracy", true), columns: {}, notes: [] },
@@ -106,6 +109,22 @@ export function miniatureDigits(root: string): ProbeTask {
     },
     parts,
   );
+}
+
+/** Whether two sentences are by the same of 12 speakers that the probe did not hear: all pairs of their sentences. */
+export async function miniatureVerification(root: string): Promise<ProbeTask> {
+  const parts = sharedParts(root, "speechocean762");
+  const labelled = ({ labels, ...u }: Utterance) => ({ ...u, labels: { ...labels, speaker: speakerOf(u) } });
+  const tested = parts.test;
+  const trials = tested.flatMap((a, i) =>
+    tested.slice(i + 1).map((b) => ({ first: a.id, second: b.id, same: a.speaker === b.speaker })),
+  );
+  // The last head counts: choosing one by the trials would make them part of the training.
+  const { best: _, ...base } = recipe(600, 16, 1e-3, "eer", false);
+  const given = { ...base, head: { type: "x-vector", width: 128 }, evaluateEvery: base.steps };
+  const every = { train: parts.train.map(labelled), valid: [], test: tested.map(labelled) };
+  const task = await verificationTask(given, 128, every, trials, root);
+  return { ...task, name: "mini-verification", columns: {}, notes: ["all pairs of the test part"] };
 }
 
 const speakerOf = ({ id, speaker }: Utterance) => {

@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { alternate, type Case, type Row } from "./alternate.ts";
 import { benchAssess } from "./assess.ts";
 import { benchAudio } from "./audio.ts";
+import { benchDecode } from "./decode.ts";
 import { benchFeatures } from "./features.ts";
 import { benchLong } from "./long.ts";
 import { benchMaskedStep, benchTaskSwitch } from "./masks.ts";
@@ -17,6 +18,7 @@ const USAGE = `npm run bench -- NAME [options]
   assess       a severity report of 10 s at base size, model loaded and from a cold process
   masked-step  the same step learning masks (S3-Router), beside the full one; thresholds beside torch.kthvalue and topk
   task-switch  changing the task of a base-size model with masks: from packed bits, and as graph inputs
+  decode       beam search with a word 4-gram and a letter 4-gram, and what a model of LibriSpeech's size takes
   audio        decoding, resampling and spectra
   features     eGeMAPS over real files
   select       weights of pretext tasks at the paper's size, over generated audio
@@ -29,7 +31,8 @@ const USAGE = `npm run bench -- NAME [options]
   --rounds N        counted rounds (default 5)
   --only TEXT       only the rows whose name or mode contains TEXT
   --threads N       default 2
-  --share F         probe only: that share of the recordings and updates (default 1, the whole suite)
+  --share F         probe: that share of the recordings and updates (default 1); decode: n-grams as a share of
+                    LibriSpeech's 4-gram (default 0.05)
   --json            one object a line`;
 
 const { values, positionals } = parseArgs({
@@ -39,7 +42,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "5" },
     only: { type: "string", default: "" },
     threads: { type: "string", default: "2" },
-    share: { type: "string", default: "1" },
+    share: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -121,14 +124,16 @@ else if (name === "task-switch")
 else if (name === "audio") await benchAudio(values.json);
 else if (name === "select") await benchSelect(values.json);
 else if (name === "probe")
-  await benchProbe(values.json, { only: values.only, threads, share: Number(values.share) });
+  await benchProbe(values.json, { only: values.only, threads, share: Number(values.share ?? 1) });
+else if (name === "decode")
+  await benchDecode({ json: values.json, rounds, share: Number(values.share ?? 0.05), only: values.only });
 else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
 else if (name === "long") await benchLong(values.json, threads);
 else if (name === "prefetch") await benchPrefetch(values.json, { threads, steps: rounds, only: values.only });
 else if (name === "merge") await benchMerge(values.json, { peer: values.peer, rounds });
 else {
   console.error(
-    `bench: there is no "${name}"; it can be train-step, infer, masked-step, task-switch, assess, audio, features, long, prefetch, select, probe or merge`,
+    `bench: there is no "${name}"; it can be train-step, infer, masked-step, task-switch, decode, assess, audio, features, long, prefetch, select, probe or merge`,
   );
   process.exitCode = 2;
 }

@@ -1,10 +1,8 @@
-import { createReadStream, existsSync, statSync } from "node:fs";
-import { createInterface } from "node:readline";
-import { createGunzip } from "node:zlib";
+import { existsSync, statSync } from "node:fs";
 import { Command } from "commander";
-import { arpaParser } from "../decode/ngram.ts";
 import { writeNgrams } from "../decode/ngram-file.ts";
 import { UserError } from "../errors.ts";
+import { readArpaFile } from "../train/language-model.ts";
 import { progress } from "../train/progress.ts";
 import { writeAtomically } from "../weights/file.ts";
 import { newCommand, printResult } from "./command.ts";
@@ -30,18 +28,10 @@ function compile(): Command {
     .argument("<out>", "the compiled file")
     .action(async (path: string, out: string, options: { json?: boolean }) => {
       if (!existsSync(path)) throw new UserError(`${path}: does not exist`);
-      const parser = arpaParser(path);
-      const file = createReadStream(path, { highWaterMark: 1 << 20 });
       const total = statSync(path).size;
       const shown = progress({ label: "reading n-grams", total });
-      const text = path.endsWith(".gz") ? file.pipe(createGunzip()) : file;
-      let lines = 0;
-      for await (const line of createInterface({ input: text, crlfDelay: Number.POSITIVE_INFINITY })) {
-        parser.line(line);
-        if (++lines % 100_000 === 0) shown.update(Math.min(total, file.bytesRead));
-      }
+      const model = await readArpaFile(path, (bytes) => shown.update(Math.min(total, bytes)));
       shown.end();
-      const model = parser.finish();
       writeAtomically(out, (put) => writeNgrams(model, put));
       const counts = model.levels.map(({ word }) => word.length);
       const bytes = statSync(out).size;

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { stem } from "../corpus/readers/reader.ts";
 import { UserError } from "../errors.ts";
-import { fitLanguageModel, readArpaFile } from "../use/language-model.ts";
+import { fitLanguageModel, openLanguageModel } from "../train/language-model.ts";
 import { formatTimestamps, TIMESTAMPS, type TimestampFormat } from "../use/timestamps.ts";
 import { Transcriber, type Transcript } from "../use/transcribe.ts";
 import { writeAtomically } from "../weights/file.ts";
@@ -42,7 +42,7 @@ export function command(): Command {
       "a run, a model's folder, a checkpoint or a name of the hub, with a CTC head",
     )
     .option("--head <objective>", "the CTC head, where a run has several")
-    .option("--lm <arpa>", "an n-gram model over words or over the head's own symbols")
+    .option("--lm <file>", "an n-gram model over words or over the head's own symbols, ARPA or compiled")
     .option("--lexicon <file>", "spellings in the head's symbols, `word symbol symbol ...` a line")
     .option(
       "--lm-weight <n>",
@@ -71,7 +71,7 @@ async function run(files: string[], options: Options): Promise<void> {
     throw new UserError("--lexicon: spells the words of an n-gram model; give it with --lm");
   for (const file of files) if (!existsSync(file)) throw new UserError(`${file}: there is no such file`);
   checkNames(files, options);
-  const ngrams = options.lm === undefined ? undefined : await readArpaFile(options.lm);
+  const ngrams = options.lm === undefined ? undefined : await openLanguageModel(options.lm);
   const { lm, lmWeight: weight, wordScore, lexicon } = options;
   const transcriber = await Transcriber.open(model, {
     threads,

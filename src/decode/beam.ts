@@ -18,8 +18,10 @@ export interface Scorer<S> {
   expand(state: S, token: number): readonly Expansion<S>[];
   /** Score of ending here and the word that this completes, or undefined where a sequence may not end (inside a word). */
   finish(state: S): { score: number; word?: number } | undefined;
-  /** Least upper bound at hand of what an expansion can score: saves asking for those that cannot enter the beam. */
-  bound?(state: S): number;
+  /** Upper bound at hand of what an expansion, or one by `token`, can score: saves asking for those that cannot enter the beam. */
+  bound?(state: S, token?: number): number;
+  /** All tokens that may follow, where these are few. */
+  follow?(state: S): readonly number[];
 }
 
 export interface BeamOptions<S> {
@@ -76,7 +78,7 @@ interface Prefix<S> {
   state: S;
   /** Scorer's total so far. */
   bonus: number;
-  children: Map<number, Prefix<S>>;
+  children: Map<number, Prefix<S>> | undefined;
   expansions: (readonly Expansion<S>[])[];
   /** Log mass of alignments that end in a blank, and in the last token. */
   blankEnd: number;
@@ -92,12 +94,12 @@ interface Candidate<S> {
   score: number;
   blankEnd: number;
   tokenEnd: number;
-  blankPath: Path;
-  tokenPath: Path;
-  prefix?: Prefix<S>;
-  parent?: Prefix<S>;
+  prefix: Prefix<S> | undefined;
+  /** Where it is extended from, or of one that stays, what reaches it again. */
+  parent: Prefix<S> | undefined;
   token: number;
-  expansion?: Expansion<S>;
+  /** Absent where the prefix was in the beam before. */
+  expansion: Expansion<S> | undefined;
 }
 
 /**
@@ -137,7 +139,7 @@ export class BeamSearch<S = undefined> {
       word: undefined,
       state: scorer ? scorer.start : (undefined as S),
       bonus: 0,
-      children: new Map(),
+      children: undefined,
       expansions: [],
       blankEnd: 0,
       tokenEnd: -Infinity,
@@ -162,57 +164,60 @@ export class BeamSearch<S = undefined> {
     const candidates = new Best<Candidate<S>>(width);
     const open: number[] = [];
     for (let v = 0; v < vocabulary; v++) if (v !== blank && p[v] >= -tokenThreshold) open.push(v);
+    // Likelier ones first: once one cannot enter the beam, the others cannot either.
+    open.sort((a, b) => p[b] - p[a] || a - b);
 
     // A prefix stays by a blank or by repeating its last token, or is reached again from its parent.
     for (const prefix of beam) {
       const { token, parent } = prefix;
-      const blankEnd = addLogs(prefix.blankEnd, prefix.tokenEnd) + p[blank];
+      const blankEnd = total(prefix) + p[blank];
       let tokenEnd = token < 0 ? -Infinity : prefix.tokenEnd + p[token];
       const reached = parent && parent.frame === t - 1 && p[token] >= -tokenThreshold ? parent : undefined;
       if (reached) tokenEnd = addLogs(tokenEnd, mayExtend(reached, token) + p[token]);
       const score = addLogs(blankEnd, tokenEnd) + prefix.bonus;
-      if (!candidates.admits(score)) continue;
-      const rest = likelier(prefix.blankPath, prefix.tokenPath);
-      const blankPath = { logProb: rest.logProb + p[blank], link: rest.link };
-      let tokenPath = token < 0 ? impossible : longer(prefix.tokenPath, p[token]);
-      if (reached) tokenPath = likelier(tokenPath, begun(pathBefore(reached, token), p[token], t));
-      candidates.add({ score, blankEnd, tokenEnd, blankPath, tokenPath, prefix, token });
+      if (candidates.admits(score))
+        candidates.add({ score, blankEnd, tokenEnd, prefix, parent: reached, token, expansion: undefined });
     }
 
     for (const parent of beam) {
-      const most = scorer ? (scorer.bound?.(parent.state) ?? Infinity) : 0;
-      for (const token of open) {
-        const tokenEnd = mayExtend(parent, token) + p[token];
-        if (!candidates.admits(tokenEnd + parent.bonus + most)) continue;
-        const expansions = scorer
-          ? (parent.expansions[token] ??= scorer.expand(parent.state, token))
-          : this.free;
-        for (const expansion of expansions) {
-          const score = tokenEnd + parent.bonus + expansion.score;
+      const { state, bonus, expansions } = parent;
+      const all = total(parent);
+      const most = scorer ? (scorer.bound?.(state) ?? Infinity) : 0;
+      const few = scorer?.follow?.(state);
+      for (const token of few ?? open) {
+        if (!candidates.admits(all + p[token] + bonus + most)) {
+          if (few) continue;
+          break;
+        }
+        if (few && (token === blank || p[token] < -tokenThreshold)) continue;
+        const tokenEnd = (token === parent.token ? parent.blankEnd : all) + p[token];
+        let ways: readonly Expansion<S>[];
+        if (scorer) {
+          if (expansions[token] === undefined) {
+            const limit = scorer.bound?.(state, token) ?? Infinity;
+            if (!candidates.admits(tokenEnd + bonus + limit)) continue;
+            expansions[token] = scorer.expand(state, token);
+          }
+          ways = expansions[token];
+        } else ways = this.free;
+        for (const expansion of ways) {
+          const score = tokenEnd + bonus + expansion.score;
           if (!candidates.admits(score)) continue;
-          const prefix = parent.children.get(childKey(token, expansion.word, vocabulary));
+          const prefix = parent.children?.get(childKey(token, expansion.word, vocabulary));
           if (prefix && prefix.frame === t - 1) continue;
-          candidates.add({
-            score,
-            blankEnd: -Infinity,
-            tokenEnd,
-            blankPath: impossible,
-            tokenPath: begun(pathBefore(parent, token), p[token], t),
-            prefix,
-            parent,
-            token,
-            expansion,
-          });
+          candidates.add({ score, blankEnd: -Infinity, tokenEnd, prefix, parent, token, expansion });
         }
       }
     }
 
-    this.beam = candidates.take().map((candidate) => {
+    // Alignments are followed for those alone that stay, from the paths of the frame before: all are found before any is written.
+    const kept = candidates.take();
+    const paths = kept.map((candidate) => pathsOf(candidate, p, blank, t));
+    this.beam = kept.map((candidate, i) => {
       const prefix = candidate.prefix ?? grow(candidate, vocabulary);
       prefix.blankEnd = candidate.blankEnd;
       prefix.tokenEnd = candidate.tokenEnd;
-      prefix.blankPath = candidate.blankPath;
-      prefix.tokenPath = candidate.tokenPath;
+      [prefix.blankPath, prefix.tokenPath] = paths[i];
       prefix.frame = t;
       return prefix;
     });
@@ -238,7 +243,7 @@ export class BeamSearch<S = undefined> {
       }
     }
     for (const prefix of kept)
-      for (const [key, child] of prefix.children) if (!kept.has(child)) prefix.children.delete(key);
+      for (const [key, child] of prefix.children ?? []) if (!kept.has(child)) prefix.children!.delete(key);
     anchor.parent = undefined;
     this.root = anchor;
     return spans;
@@ -324,11 +329,29 @@ function back(link: Link | undefined, count: number): Link | undefined {
   return at;
 }
 
+/** The likeliest alignments of a candidate after frame t that end in a blank, and in its last token. */
+function pathsOf<S>(
+  { prefix, parent, token, expansion }: Candidate<S>,
+  p: Float64Array,
+  blank: number,
+  t: number,
+): [blank: Path, token: Path] {
+  const reached = parent && begun(pathBefore(parent, token), p[token], t);
+  if (expansion) return [impossible, reached!];
+  const { blankPath, tokenPath } = prefix!;
+  const rest = likelier(blankPath, tokenPath);
+  const stays = token < 0 ? impossible : longer(tokenPath, p[token]);
+  return [{ logProb: rest.logProb + p[blank], link: rest.link }, reached ? likelier(stays, reached) : stays];
+}
+
 /** The alignment whose last token lasts one frame more. */
 const longer = ({ logProb, link }: Path, p: number): Path =>
   link === undefined
     ? impossible
-    : { logProb: logProb + p, link: { ...link, end: link.end + 1, sum: link.sum + p } };
+    : {
+        logProb: logProb + p,
+        link: { start: link.start, end: link.end + 1, sum: link.sum + p, prev: link.prev },
+      };
 
 /** The alignment that goes on with a new token at frame t. */
 const begun = ({ logProb, link }: Path, p: number, t: number): Path => ({
@@ -357,7 +380,7 @@ function grow<S>({ parent, token, expansion }: Candidate<S>, vocabulary: number)
     word,
     state,
     bonus: parent!.bonus + score,
-    children: new Map(),
+    children: undefined,
     expansions: [],
     blankEnd: -Infinity,
     tokenEnd: -Infinity,
@@ -365,6 +388,7 @@ function grow<S>({ parent, token, expansion }: Candidate<S>, vocabulary: number)
     tokenPath: impossible,
     frame: -1,
   };
+  parent!.children ??= new Map();
   parent!.children.set(childKey(token, word, vocabulary), prefix);
   return prefix;
 }

@@ -20,7 +20,7 @@ export function labelScorer(
       return [{ state, score: weight * logProb + labelScore }];
     },
     finish: (history) => ({ score: weight * model.end(history) }),
-    bound: () => Math.max(0, labelScore),
+    bound: () => labelScore,
   };
 }
 
@@ -40,16 +40,9 @@ export interface LexiconOptions {
   separator?: number;
 }
 
-interface Node {
-  children: Map<number, Node>;
-  /** Lexicon numbers of the words that end here. */
-  words: number[];
-  /** Weighted log probability of the likeliest word below, on its own: guides the beam inside words. */
-  ahead: number;
-}
-
 export interface LexiconState {
-  node: Node;
+  /** Place in the trie; 0 is its root. */
+  node: number;
   history: History;
 }
 
@@ -71,7 +64,7 @@ export function lexiconScorer(
   const words: string[] = [];
   const indices: number[] = [];
   const numbers = new Map<string, number>();
-  const root: Node = { children: new Map(), words: [], ahead: 0 };
+  const trie = new Trie();
   for (const { word, spelling } of entries) {
     if (spelling.length === 0) throw new UserError(`lexicon: the word ${quote(word)} has no spelling`);
     if (spelling[0] === separator)
@@ -84,51 +77,113 @@ export function lexiconScorer(
       numbers.set(word, number);
       indices.push(model.index(word));
     }
-    const alone = weight * model.score([], indices[number]).logProb;
-    let node = root;
-    for (const token of spelling) {
-      let next = node.children.get(token);
-      if (!next) {
-        next = { children: new Map(), words: [], ahead: -Infinity };
-        node.children.set(token, next);
-      }
-      next.ahead = Math.max(next.ahead, alone);
-      node = next;
-    }
-    if (!node.words.includes(number)) node.words.push(number);
+    trie.add(spelling, number, weight * model.score(model.none, indices[number]).logProb);
   }
+  const { root, ahead } = trie;
+  const between = [...(separator === undefined ? [] : [separator]), ...trie.tokensOf(root)];
 
-  const complete = (node: Node, from: LexiconState): (Expansion<LexiconState> & { word: number })[] =>
-    node.words.map((word) => {
+  const complete = (node: number, from: LexiconState) =>
+    trie.words(node).map((word): Expansion<LexiconState> & { word: number } => {
       const { logProb, history } = model.score(from.history, indices[word]);
-      return { state: { node: root, history }, score: weight * logProb + wordScore - from.node.ahead, word };
+      return { state: { node: root, history }, score: weight * logProb + wordScore - ahead[from.node], word };
     });
 
   return {
     words,
     start: { node: root, history: model.start },
     expand(state, token) {
-      const next = state.node.children.get(token);
-      const stays = state.node === root && token === separator ? [{ state, score: 0 }] : [];
-      if (!next) return stays;
-      const inside =
-        next.children.size === 0
-          ? []
-          : [{ state: { node: next, history: state.history }, score: next.ahead - state.node.ahead }];
-      return [...stays, ...complete(next, state), ...inside];
+      const { node, history } = state;
+      const next = trie.child(node, token);
+      const ways: Expansion<LexiconState>[] =
+        node === root && token === separator ? [{ state, score: 0 }] : [];
+      if (next < 0) return ways;
+      if (trie.words(next).length > 0) ways.push(...complete(next, state));
+      if (!trie.isLeaf(next)) ways.push({ state: { node: next, history }, score: ahead[next] - ahead[node] });
+      return ways;
     },
+    follow: ({ node }) => (node === root ? between : trie.tokensOf(node)),
     finish(state) {
       const ending = (history: History) => weight * model.end(history);
       if (state.node === root) return { score: ending(state.history) };
-      const closed = separator === undefined ? undefined : state.node.children.get(separator);
-      if (!closed || closed.words.length === 0) return undefined;
-      return complete(closed, state)
+      const closed = separator === undefined ? -1 : trie.child(state.node, separator);
+      if (closed < 0) return undefined;
+      const ends = complete(closed, state);
+      if (ends.length === 0) return undefined;
+      return ends
         .map(({ state: { history }, score, word }) => ({ score: score + ending(history), word }))
         .reduce((a, b) => (b.score > a.score ? b : a));
     },
-    bound: ({ node }) => Math.max(0, wordScore) - node.ahead,
+    // A word's own log probability is at most 0, and on the way to it no word is likelier than the best one.
+    bound({ node }, token) {
+      const word = wordScore - ahead[node];
+      if (token === undefined || node === root) return Math.max(0, word);
+      const next = trie.child(node, token);
+      const inside = ahead[next] - ahead[node];
+      return trie.words(next).length > 0 ? Math.max(inside, word) : inside;
+    },
   };
 }
+
+/** Spellings as nodes of a tree in flat arrays: each knows its first child and its next sibling. */
+class Trie {
+  readonly root = 0;
+  /** Weighted log probability of the likeliest word below, on its own: guides the beam inside words. */
+  readonly ahead: number[] = [0];
+  private readonly tokens: number[] = [-1];
+  private readonly children: number[] = [-1];
+  private readonly siblings: number[] = [-1];
+  private readonly ends = new Map<number, number[]>();
+  private readonly lists = new Map<number, readonly number[]>();
+
+  /** The child along `token`, or -1. */
+  child(node: number, token: number): number {
+    let at = this.children[node];
+    while (at >= 0 && this.tokens[at] !== token) at = this.siblings[at];
+    return at;
+  }
+
+  /** The tokens of a node's children; kept, since decoding comes by the same nodes again and again. */
+  tokensOf(node: number): readonly number[] {
+    let list = this.lists.get(node);
+    if (list === undefined) {
+      const found: number[] = [];
+      for (let at = this.children[node]; at >= 0; at = this.siblings[at]) found.push(this.tokens[at]);
+      list = found;
+      this.lists.set(node, list);
+    }
+    return list;
+  }
+
+  isLeaf(node: number): boolean {
+    return this.children[node] < 0;
+  }
+
+  /** Numbers of the words that end at a node. */
+  words(node: number): readonly number[] {
+    return this.ends.get(node) ?? NOTHING;
+  }
+
+  add(spelling: readonly number[], word: number, ahead: number): void {
+    let node = this.root;
+    for (const token of spelling) {
+      let next = this.child(node, token);
+      if (next < 0) {
+        next = this.tokens.push(token) - 1;
+        this.siblings.push(this.children[node]);
+        this.children[node] = next;
+        this.children.push(-1);
+        this.ahead.push(-Infinity);
+      }
+      this.ahead[next] = Math.max(this.ahead[next], ahead);
+      node = next;
+    }
+    const ends = this.ends.get(node);
+    if (ends === undefined) this.ends.set(node, [word]);
+    else if (!ends.includes(word)) ends.push(word);
+  }
+}
+
+const NOTHING: readonly number[] = [];
 
 /** Entries from lines "word token token ...", as Kaldi and flashlight write lexicons. Errors name the line. */
 export function readLexicon(lines: Iterable<string>, symbols: readonly string[], name = "lexicon"): Entry[] {

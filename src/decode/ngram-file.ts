@@ -60,6 +60,14 @@ export function writeNgrams(model: NgramModel, put: (bytes: Uint8Array) => void)
   }
 }
 
+/** Whether a file begins as a compiled model does. */
+export function isCompiled(source: ByteReader): boolean {
+  if (source.size < MAGIC.length) return false;
+  const start = new Uint8Array(MAGIC.length);
+  source.read(0, start);
+  return new TextDecoder().decode(start) === MAGIC;
+}
+
 /** Opens a compiled model. @throws UserError naming the file where it is none, or is cut off */
 export function readNgrams(source: ByteReader): NgramModel {
   const fail = (what: string): never => {

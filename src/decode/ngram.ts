@@ -1,8 +1,38 @@
 /** Back-off n-gram models (Katz 1987) from ARPA files, held as one trie in flat arrays. */
 import { quote, UserError } from "../errors.ts";
 
-/** What the model remembers of the words so far: the longest history that it knows, most recent word last. */
-export type History = readonly number[];
+/**
+ * What the model remembers of the words so far: the longest history that it knows, and all shorter ones, as entries of the levels
+ * (-1 where a shorter one is unknown). A beam drops most histories before anything follows them, so they are looked up when first asked for.
+ */
+export class History {
+  private readonly levels: readonly Level[];
+  private found: readonly number[] | undefined;
+  private before: readonly number[] | undefined;
+  private readonly word: number;
+  private readonly size: number;
+
+  /** The last `size` words: `word`, after those of `before`. */
+  constructor(levels: readonly Level[], before: readonly number[] | undefined, word: number, size: number) {
+    this.levels = levels;
+    this.before = before;
+    this.word = word;
+    this.size = size;
+  }
+
+  /** Entry k is that of the last k + 1 words in level k. */
+  entries(): readonly number[] {
+    if (this.found !== undefined) return this.found;
+    const { levels, before = [], word, size } = this;
+    const found: number[] = [];
+    for (let k = 0; k < size; k++)
+      if (k === 0) found.push(word);
+      else found.push(before[k - 1] < 0 ? -1 : child(levels, k - 1, before[k - 1], word));
+    this.found = found;
+    this.before = undefined;
+    return found;
+  }
+}
 
 export interface NgramModel {
   order: number;
@@ -10,6 +40,8 @@ export interface NgramModel {
   words: readonly string[];
   /** Index of a word; that of `<unk>` (or -1 where the model has none) for a word it does not know. */
   index(word: string): number;
+  /** No history at all. */
+  none: History;
   /** History at the start of a sentence. */
   start: History;
   /** Natural log probability of `word` (an index) after `history`, and the history that follows. */
@@ -208,31 +240,26 @@ export function ngramModel(
   const order = levels.length;
   const unknown = indices.get("<unk>") ?? indices.get("<UNK>") ?? -1;
   const stop = indices.get("</s>") ?? -1;
+  const none = new History(levels, undefined, -1, 0);
   const score = (history: History, word: number): { logProb: number; history: History } => {
+    const entries = history.entries();
     let penalty = 0;
-    if (word >= 0) {
-      for (let skip = 0; skip < history.length; skip++) {
-        const known = history.slice(skip);
-        const entry = find(levels, known);
-        if (entry < 0) continue;
-        const level = known.length;
-        const next = child(levels, level - 1, entry, word);
-        if (next >= 0) {
-          const longer = [...known, word];
-          return {
-            logProb: penalty + levels[level].logProb[next],
-            history: longer.length < order ? longer : longer.slice(1),
-          };
-        }
-        penalty += levels[level - 1].backoff[entry];
-      }
-      return { logProb: penalty + levels[0].logProb[word], history: order > 1 ? [word] : [] };
+    for (let k = entries.length - 1; k >= 0; k--) {
+      const entry = entries[k];
+      if (entry < 0) continue;
+      const next = word < 0 ? -1 : child(levels, k, entry, word);
+      if (next >= 0)
+        return {
+          logProb: penalty + levels[k + 1].logProb[next],
+          history: new History(levels, entries, word, Math.min(k + 2, order - 1)),
+        };
+      penalty += levels[k].backoff[entry];
     }
-    for (let skip = 0; skip < history.length; skip++) {
-      const entry = find(levels, history.slice(skip));
-      if (entry >= 0) penalty += levels[history.length - skip - 1].backoff[entry];
-    }
-    return { logProb: penalty + unknownLog10 * Math.LN10, history: [] };
+    if (word < 0) return { logProb: penalty + unknownLog10 * Math.LN10, history: none };
+    return {
+      logProb: penalty + levels[0].logProb[word],
+      history: order > 1 ? new History(levels, entries, word, 1) : none,
+    };
   };
   const begin = indices.get("<s>");
   return {
@@ -240,7 +267,8 @@ export function ngramModel(
     words,
     levels,
     index: (word) => indices.get(word) ?? unknown,
-    start: begin === undefined || order === 1 ? [] : [begin],
+    none,
+    start: begin === undefined || order === 1 ? none : new History(levels, [], begin, 1),
     score,
     end: (history) => (stop < 0 ? 0 : score(history, stop).logProb),
   };

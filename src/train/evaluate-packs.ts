@@ -99,7 +99,7 @@ async function evaluateTask(
       {
         threads,
         batch: recipe.evaluate.batch,
-        decoders: options.decoding && lmDecoders(pack.task, options.decoding),
+        decoders: options.decoding && (await lmDecoders(pack.task, options.decoding)),
       },
     );
     try {

@@ -56,7 +56,7 @@ export async function evaluateRun(
     const evaluator = new Evaluator(task, store, {
       threads,
       batch: recipe.evaluate.batch,
-      decoders: options.decoding && lmDecoders(task, options.decoding),
+      decoders: options.decoding && (await lmDecoders(task, options.decoding)),
     });
     try {
       const result = await evaluator.evaluate(streams, part);

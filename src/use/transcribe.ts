@@ -3,10 +3,10 @@ import { type Vocabulary, wordDelimiter } from "../corpus/vocab.ts";
 import { BeamSearch, type HeardSpan } from "../decode/beam.ts";
 import { BeamStream, type CtcStream, GreedyStream } from "../decode/stream.ts";
 import { quote, UserError } from "../errors.ts";
+import type { LanguageModel } from "../train/language-model.ts";
 import { locateModel } from "../train/locate.ts";
 import { openModel } from "../train/open-model.ts";
 import { Inference } from "./inference.ts";
-import type { LanguageModel } from "./language-model.ts";
 import { type ChunkOptions, hearPieces } from "./long.ts";
 
 /** Something heard, with its place in the recording, seconds, and the geometric mean of its posterior there, in (0, 1]. */

@@ -1,12 +1,17 @@
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
+import { createGunzip } from "node:zlib";
 import { readLines } from "../corpus/formats/table.ts";
 import { type Vocabulary, wordDelimiter } from "../corpus/vocab.ts";
 import type { Scorer } from "../decode/beam.ts";
 import { type Entry, labelScorer, lexiconScorer, readLexicon } from "../decode/lexicon.ts";
 import { arpaParser, type NgramModel } from "../decode/ngram.ts";
+import { isCompiled, readNgrams } from "../decode/ngram-file.ts";
 import { UserError } from "../errors.ts";
-import { reason } from "../weights/file.ts";
+import { openFile, reason } from "../weights/file.ts";
+
+/** Labels less likely than e^-15 at a frame are not tried there: they would not survive a beam of 50. */
+export const TOKEN_THRESHOLD = 15;
 
 /** An n-gram model made to score the symbols of a CTC head. */
 export interface LanguageModel {
@@ -25,15 +30,38 @@ export interface LanguageModelOptions {
   readonly lexicon?: string;
 }
 
-/** Reads an ARPA file line by line. @throws UserError naming file and line */
-export async function readArpaFile(path: string): Promise<NgramModel> {
+/** Opens a model: compiled (`voxsmith lm compile`), or an ARPA file, plain or gzipped. @throws UserError naming the file */
+export async function openLanguageModel(path: string): Promise<NgramModel> {
+  const source = openFile(path);
+  try {
+    if (isCompiled(source)) return readNgrams(source);
+  } finally {
+    source.close();
+  }
+  return readArpaFile(path);
+}
+
+/**
+ * Reads an ARPA file line by line; `told` hears now and then how many of its bytes are read.
+ * @throws UserError naming file and line
+ */
+export async function readArpaFile(
+  path: string,
+  told: (bytes: number) => void = () => {},
+): Promise<NgramModel> {
   const parser = arpaParser(path);
-  const stream = createReadStream(path, "utf8");
+  const file = createReadStream(path, { highWaterMark: 1 << 20 });
+  const text = path.endsWith(".gz") ? file.pipe(createGunzip()) : file;
   const failed = new Promise<never>((_, reject) => {
-    stream.once("error", (error) => reject(new UserError(`${path}: ${reason(error)}`)));
+    for (const stream of [file, text])
+      stream.once("error", (error: Error) => reject(new UserError(`${path}: ${reason(error)}`)));
   });
   const read = (async () => {
-    for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) parser.line(line);
+    let lines = 0;
+    for await (const line of createInterface({ input: text, crlfDelay: Infinity })) {
+      parser.line(line);
+      if (++lines % 100_000 === 0) told(file.bytesRead);
+    }
     return parser.finish();
   })();
   return Promise.race([read, failed]);

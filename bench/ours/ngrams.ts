@@ -1,5 +1,5 @@
 /**
- * Writes a compiled word 4-gram model of the size of LibriSpeech's official one (200,003 + 38.2 M + 49.7 M + 55 M n-grams), or of a share of it:
+ * Writes a compiled word 4-gram model of about the size of LibriSpeech's official one (143 M n-grams), or of a share of it:
  * `node --import tsx bench/ours/ngrams.ts FILE SHARE`. Words, counts of followers and probabilities are drawn, with Zipf's law.
  */
 import { type Level, ngramModel } from "../../src/decode/ngram.ts";
@@ -7,7 +7,7 @@ import { writeNgrams } from "../../src/decode/ngram-file.ts";
 import { random } from "../../src/random.ts";
 import { writeAtomically } from "../../src/weights/file.ts";
 
-/** N-grams of LibriSpeech's 4-gram.arpa; the highest order is about as many as the one below. */
+/** N-grams of LibriSpeech's 4-gram.arpa, as recalled; for the highest order a round number that is not too small. */
 const SIZES = [200_003, 38_229_161, 49_712_290, 55_000_000];
 const LETTERS =
   "eeeeeeeeeeeetttttttttaaaaaaaaoooooooiiiiiiinnnnnnnsssssshhhhhhrrrrrrddddllllcccuuummmwwffggyyppbbvk";

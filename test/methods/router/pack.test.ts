@@ -2,14 +2,21 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, it } from "vitest";
 import { command as exportCommand } from "../../../src/cli/export.ts";
+import { command as lmCommand } from "../../../src/cli/lm.ts";
+import { beamSearch } from "../../../src/decode/beam.ts";
+import { lexiconScorer, readLexicon } from "../../../src/decode/lexicon.ts";
+import { readArpa } from "../../../src/decode/ngram.ts";
 import { evaluatePacks } from "../../../src/train/evaluate-packs.ts";
 import { evaluateRun } from "../../../src/train/evaluate-run.ts";
+import type { LmOptions } from "../../../src/train/lm-decoding.ts";
 import { openModel } from "../../../src/train/open-model.ts";
 import { openPack, packRun, readPack, unpack } from "../../../src/train/pack.ts";
 import { parseRecipe } from "../../../src/train/recipe.ts";
 import { RoutedModel } from "../../../src/train/routed.ts";
+import type { SequenceTarget } from "../../../src/train/targets.ts";
 import { train } from "../../../src/train/trainer.ts";
 import { Inference } from "../../../src/use/inference.ts";
 import { evaluateOnnx } from "../../../src/use/onnx/evaluate.ts";
@@ -176,6 +183,61 @@ describe("a mask pack", () => {
     expect(tasks).toEqual({ ab: at("cli/tasks/ab.safetensors"), cb: at("cli/tasks/cb.safetensors") });
     expect(check.error).toBeLessThan(1e-4);
     await expect(exportCommand().parseAsync(packs, { from: "user" })).rejects.toThrow(/with --mask-inputs/);
+  });
+
+  it("is heard with a language model, plain or compiled, as beam search over the model's scores says", async () => {
+    const words = [
+      "\\data\\",
+      "ngram 1=4",
+      "ngram 2=1",
+      "",
+      "\\1-grams:",
+      "-99 <s> -0.1",
+      "-1 </s>",
+      "-0.5 ab -0.2",
+    ];
+    const arpa = [...words, "-0.7 cb", "", "\\2-grams:", "-0.1 <s> ab", "", "\\end\\", ""].join("\n");
+    writeFileSync(at("words.arpa"), arpa);
+    writeFileSync(at("words.arpa.gz"), gzipSync(arpa));
+    writeFileSync(at("lexicon.txt"), "ab a b |\ncb c b |\n");
+    await lmCommand().parseAsync(["compile", at("words.arpa.gz"), at("words.ngram")], { from: "user" });
+    const heard = async (decoding: LmOptions) => {
+      const { predictions } = await evaluateRun(at("ab"), "test", { ...options, threads: 1, decoding });
+      return predictions.map(({ answers }) => (answers.letters as { heard: string[] }).heard.join(""));
+    };
+    const lexicon = at("lexicon.txt");
+    const found = await heard({ lm: at("words.ngram"), lexicon });
+    for (const text of found) expect(text).toMatch(/^\|*((ab|cb)\|+)*(ab|cb)?$/);
+    // Words that the labels spell need no lexicon.
+    expect(await heard({ lm: at("words.arpa") })).toEqual(found);
+
+    const inference = await Inference.open(at("ab"), { threads: 1 });
+    const { target } = inference.objectives.find(({ name }) => name === "letters")!;
+    const { symbols } = (target as SequenceTarget).vocabulary;
+    const entries = readLexicon(readFileSync(lexicon, "utf8").split("\n"), symbols);
+    const settings = { weight: 0.3, wordScore: 2, separator: symbols.indexOf("|") };
+    const scorer = lexiconScorer(entries, readArpa(arpa), settings);
+    const wanted: string[] = [];
+    for (const id of ["s3-0", "s3-1", "s3-2", "s3-3"]) {
+      const wave = await inference.read(join(corpus.folder, "audio", `${id}.wav`));
+      const { scores, frames } = await inference.hear(wave);
+      const [best] = beamSearch(scores.letters.data as Float32Array, frames, symbols.length, {
+        width: 5,
+        scorer,
+      });
+      wanted.push(best.tokens.map((token) => symbols[token]).join(""));
+    }
+    await inference.dispose();
+    const decoding = { lm: at("words.ngram"), lexicon, beam: 5, lmWeight: 0.3, wordScore: 2 };
+    expect(await heard(decoding)).toEqual(wanted);
+    expect(wanted.some((text) => text !== "")).toBe(true);
+
+    const packed = await evaluatePacks([at("ab.pack")], "test", { ...options, threads: 1, decoding });
+    expect(
+      packed.predictions.map(({ answers }) => (answers.letters as { heard: string[] }).heard.join("")),
+    ).toEqual(wanted);
+    writeFileSync(at("other.arpa"), arpa.replaceAll("ab", "xyz").replaceAll("cb", "q"));
+    await expect(heard({ lm: at("other.arpa") })).rejects.toThrow(/none of its words is made of the letters/);
   });
 
   it("changes the task in a loaded model to exactly the unpacked weights", () => {

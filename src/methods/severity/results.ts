@@ -80,7 +80,9 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
     options.budget === undefined ? undefined : options.budget - (performance.now() - began) / 1000;
   const { simulated, age } = await corpora(options.data, options.folder, scale.size, options);
   const upstream = given ?? (await ownUpstream(scale, options));
-  const set = [...scale.set, `upstream.model=${upstream}`];
+  // As the paper, a model that has a convolutional extractor keeps it; the stand-in has none.
+  const frozen = given === undefined ? [] : ["plan.freeze=[feature_extractor]"];
+  const set = [...scale.set, `upstream.model=${upstream}`, ...frozen];
   const planOf = (
     recipe: string,
     corpus: string,

@@ -39,13 +39,15 @@ function makePlan({ size, fftSize, sampleRate }: Frame, targetRate: number, lags
   const nyquist = instants >= fftSize;
   const terms = wholeVectors(2 * bins);
   const padded = wholeVectors(instants);
+  // The kernel makes four outputs a turn: rows of zeros, and lags that nobody reads, fill the last ones.
+  const [rowTurns, lagTurns] = [Math.ceil(instants / 4), Math.ceil(lags / 4)];
 
   // Memory, in floats: cosine and sine parts of the spectrum, one row of the matrix an instant, the resampled frame
   // with zeros behind it, the correlations.
   const matrixAt = terms;
-  const frameAt = matrixAt + instants * terms;
-  const outAt = frameAt + wholeVectors(padded + lags);
-  const memory = new WebAssembly.Memory({ initial: Math.ceil((4 * (outAt + lags)) / 65536) });
+  const frameAt = matrixAt + 4 * rowTurns * terms;
+  const outAt = frameAt + wholeVectors(padded + 4 * lagTurns);
+  const memory = new WebAssembly.Memory({ initial: Math.ceil((4 * (outAt + 4 * lagTurns)) / 65536) });
   const floats = new Float32Array(memory.buffer);
   const multiply = loadFilterKernel(memory);
   const scale = 2 / fftSize;
@@ -66,13 +68,13 @@ function makePlan({ size, fftSize, sampleRate }: Frame, targetRate: number, lags
       floats[2 * k + 1] = im[k];
     }
     floats[1] = nyquist ? re[fftSize / 2] : 0;
-    multiply(4 * matrixAt, 0, 4 * frameAt, 4 * terms, 4 * terms, 4, instants);
-    multiply(4 * frameAt, 4 * frameAt, 4 * outAt, 4 * padded, 4, 4, lags);
+    multiply(4 * matrixAt, 0, 4 * frameAt, 4 * terms, 4 * terms, 4, rowTurns);
+    multiply(4 * frameAt, 4 * frameAt, 4 * outAt, 4 * padded, 4, 4, lagTurns);
     return out;
   };
 }
 
-/** The kernel reads sixteen floats at a time. */
+/** The kernel reads eight floats at a time. */
 function wholeVectors(floats: number): number {
-  return 16 * Math.ceil(floats / 16);
+  return 8 * Math.ceil(floats / 8);
 }

@@ -64,6 +64,7 @@ const TINY: Scale = {
 
 const RECIPES = resolve(import.meta.dirname, "../../../recipes/speechocean762");
 const NANO = join("models", "nano");
+const STAND_IN = join(RECIPES, "upstream.yaml");
 
 export async function replicate(options: ReplicationOptions): Promise<ReplicationOutcome> {
   const began = performance.now();
@@ -73,13 +74,15 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
     throw new UserError(
       `${options.data}: has no speechocean762/manifest.jsonl; name the folder that does with --data`,
     );
-  const given = options.upstream ?? (existsSync(join(NANO, "config.json")) ? NANO : undefined);
+  const wanted = options.upstream ?? (existsSync(join(NANO, "config.json")) ? NANO : STAND_IN);
+  // A recipe is trained first.
+  const given = wanted.endsWith(".yaml") ? undefined : wanted;
   describe(scale, given, options);
   if (options.planOnly) return { left: 2 * runsOf(scale), result: { runs: 2 * runsOf(scale) } };
   const left = () =>
     options.budget === undefined ? undefined : options.budget - (performance.now() - began) / 1000;
   const { simulated, age } = await corpora(options.data, options.folder, scale.size, options);
-  const upstream = given ?? (await ownUpstream(scale, options));
+  const upstream = given ?? (await ownUpstream(wanted, scale, options));
   // As the paper, a model that has a convolutional extractor keeps it; the stand-in has none.
   const frozen = given === undefined ? [] : ["plan.freeze=[feature_extractor]"];
   const set = [...scale.set, `upstream.model=${upstream}`, ...frozen];
@@ -126,13 +129,17 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
 }
 
 /** Trains the small upstream of this replication, or finds it there. */
-async function ownUpstream({ upstream }: Scale, options: ReplicationOptions): Promise<string> {
+async function ownUpstream(
+  recipe: string,
+  { upstream }: Scale,
+  options: ReplicationOptions,
+): Promise<string> {
   const folder = join(options.folder, "upstream");
   if (readRun(folder)?.status === "finished") return folder;
   options.log(`training a small upstream on synthetic voices into ${folder}`);
   await runVoxsmith(
     [
-      ...["train", join(RECIPES, "upstream.yaml"), "--out", folder, "--threads", String(options.threads)],
+      ...["train", recipe, "--out", folder, "--threads", String(options.threads)],
       ...upstream.flatMap((each) => ["--set", each]),
     ],
     { saidIn: `${folder}.log`, signal: options.signal },

@@ -10,6 +10,7 @@ import { benchMerge } from "./merge.ts";
 import { benchPrefetch } from "./prefetch.ts";
 import { benchProbe } from "./probe.ts";
 import { benchSelect } from "./select.ts";
+import { benchStructured } from "./structured.ts";
 
 const USAGE = `npm run bench -- NAME [options]
 
@@ -18,6 +19,7 @@ const USAGE = `npm run bench -- NAME [options]
   assess       a severity report of 10 s at base size, model loaded and from a cold process
   masked-step  the same step learning masks (S3-Router), beside the full one; thresholds beside torch.kthvalue and topk
   task-switch  changing the task of a base-size model with masks: from packed bits, and as graph inputs
+  structured   size and speed of a base model after export with zeros scattered, and with channels and heads taken out
   decode       beam search with a word 4-gram and a letter 4-gram, and what a model of LibriSpeech's size takes
   audio        decoding, resampling and spectra
   features     eGeMAPS over real files
@@ -125,6 +127,8 @@ else if (name === "audio") await benchAudio(values.json);
 else if (name === "select") await benchSelect(values.json);
 else if (name === "probe")
   await benchProbe(values.json, { only: values.only, threads, share: Number(values.share ?? 1) });
+else if (name === "structured")
+  await benchStructured({ json: values.json, rounds, threads, only: values.only });
 else if (name === "decode")
   await benchDecode({ json: values.json, rounds, share: Number(values.share ?? 0.05), only: values.only });
 else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
@@ -133,7 +137,7 @@ else if (name === "prefetch") await benchPrefetch(values.json, { threads, steps:
 else if (name === "merge") await benchMerge(values.json, { peer: values.peer, rounds });
 else {
   console.error(
-    `bench: there is no "${name}"; it can be train-step, infer, masked-step, task-switch, decode, assess, audio, features, long, prefetch, select, probe or merge`,
+    `bench: there is no "${name}"; it can be train-step, infer, masked-step, task-switch, structured, decode, assess, audio, features, long, prefetch, select, probe or merge`,
   );
   process.exitCode = 2;
 }

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { loadUtterance } from "../corpus/load-audio.ts";
 import { readManifest, type Utterance } from "../corpus/manifest.ts";
@@ -145,6 +146,16 @@ export interface StreamOptions extends DataOptions {
   readonly threads: number;
 }
 
+/** Whether sound files are read sooner than a thread that reads them has started. */
+function isTiny(paths: readonly string[]): boolean {
+  let left = 1 << 20;
+  for (const path of new Set(paths)) {
+    left -= statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (left < 0) return false;
+  }
+  return true;
+}
+
 /**
  * Encodes every target and decodes every recording once, so that whatever is wrong with the data is said before
  * training starts; the decoded audio stays in memory as far as it fits.
@@ -180,7 +191,7 @@ export async function openStream(
       sampleRate: corpusSpec.sampleRate,
       refuseOtherRates: !corpusSpec.resample,
       normalize: corpusSpec.normalize,
-      threads: options.threads,
+      threads: isTiny(candidates.map(({ utterance }) => utterance.audio)) ? 0 : options.threads,
       cacheBytes: 2 ** 30,
     },
   );

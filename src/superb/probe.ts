@@ -1,13 +1,15 @@
 import { withDurations } from "../corpus/readers/reader.ts";
 import { UserError } from "../errors.ts";
 import { type SuperbScore, superbScore } from "../metrics/superb-score.ts";
+import { i32 } from "../runtime/program.ts";
 import { overlap } from "../train/lineage.ts";
 import { progress } from "../train/progress.ts";
+import { type Adapted, type AdaptedUpstream, openAdapted } from "./adapted.ts";
 import { FeatureCache } from "./cache.ts";
 import { batchOf, FeatureSource, type Heard } from "./features.ts";
 import { groupsOf, Order } from "./order.ts";
 import { type Found, meanColumns, type ProbeResult, ResultFolder } from "./results.ts";
-import type { LearnedTask, Part, Prediction, ProbeTask } from "./task.ts";
+import type { Adaptation, LearnedTask, Part, Prediction, ProbeTask } from "./task.ts";
 import { type Batch, HeadTrainer } from "./trainer.ts";
 import { type FrozenUpstream, openUpstream } from "./upstream.ts";
 
@@ -26,6 +28,8 @@ export interface ProbeOptions {
   readonly steps?: number;
   /** Probe even on test utterances that the model or an ancestor of it trained on. */
   readonly allowOverlap?: boolean;
+  /** How the model itself trains with each head; without it, it is frozen. Only for a model that is given by its path. */
+  readonly adaptation?: Adaptation;
   readonly signal?: AbortSignal;
   readonly log?: (line: string) => void;
 }
@@ -45,20 +49,27 @@ export interface ProbeReport {
 
 /**
  * Probes a frozen model on tasks: hidden states are computed once, and every head is trained from them; heads on the
- * same recordings share each batch. @throws UserError for overlap with what the model trained on, unless allowed
+ * same recordings share each batch. Under an `adaptation` each task trains a copy of the model with its head. @throws UserError for overlap with what the model trained on, unless allowed
  */
 export async function probe(
   model: string | FrozenUpstream,
   tasks: readonly ProbeTask[],
   options: ProbeOptions = {},
 ): Promise<ProbeReport> {
-  const upstream = typeof model === "string" ? await openUpstream(model, options) : model;
+  const { adaptation } = options;
+  const upstream: FrozenUpstream & Partial<AdaptedUpstream> =
+    typeof model !== "string"
+      ? model
+      : adaptation === undefined
+        ? await openUpstream(model, options)
+        : await openAdapted(model, adaptation, options);
   const cache =
-    options.cache === undefined
+    options.cache === undefined || upstream.adapted !== undefined
       ? undefined
       : new FeatureCache(options.cache, upstream.hash, (options.cacheGb ?? 20) * 1e9);
   try {
-    return await new Suite(upstream, cache, options).run(tasks.map((task) => shortened(task, options.steps)));
+    const wanted = tasks.map((task) => adaptedTask(shortened(task, options.steps), upstream.adapted?.how));
+    return await new Suite(upstream, cache, options).run(wanted);
   } finally {
     cache?.close();
     if (typeof model === "string") await upstream.dispose();
@@ -74,13 +85,22 @@ function shortened(task: ProbeTask, steps: number | undefined): ProbeTask {
   return { ...task, recipe: { ...recipe, steps: wanted, evaluateEvery } };
 }
 
+/** The task with the way in which the upstream trains as a part of its recipe. @throws UserError where nothing is learned */
+function adaptedTask(task: ProbeTask, adaptation: Adaptation | undefined): ProbeTask {
+  if (adaptation === undefined) return task;
+  if ("measure" in task) throw new UserError(`--train: the task ${task.name} trains nothing`);
+  return { ...task, recipe: { ...task.recipe, adaptation } };
+}
+
+/** Samples of a batch of audio that an upstream which trains hears at once: 80 s. */
+const BATCH_SAMPLES = 80 * 16_000;
 /** Floats of a batch of features that are held at once: 256 MB. */
 const BATCH_FLOATS = 2 ** 26;
 /** Seconds between checkpoints. */
 const CHECKPOINT = 60;
 
 class Suite {
-  private readonly upstream: FrozenUpstream;
+  private readonly upstream: FrozenUpstream & Partial<AdaptedUpstream>;
   private readonly cache: FeatureCache | undefined;
   private readonly source: FeatureSource;
   private readonly options: ProbeOptions;
@@ -88,7 +108,11 @@ class Suite {
   private readonly log: (line: string) => void;
   private readonly results: ResultFolder;
 
-  constructor(upstream: FrozenUpstream, cache: FeatureCache | undefined, options: ProbeOptions) {
+  constructor(
+    upstream: FrozenUpstream & Partial<AdaptedUpstream>,
+    cache: FeatureCache | undefined,
+    options: ProbeOptions,
+  ) {
     this.upstream = upstream;
     this.cache = cache;
     this.source = new FeatureSource(upstream, cache);
@@ -120,7 +144,11 @@ class Suite {
       const layerWeights = Array.from({ length: this.upstream.layers }, (_, i) => (i === layer ? 1 : 0));
       finish(task, { metrics, predictions, layerWeights, steps: 0, seconds: secondsSince(start) });
     }
-    for (const group of groupsOf(open.filter((task): task is LearnedTask => "learner" in task)))
+    const learned = open.filter((task): task is LearnedTask => "learner" in task);
+    // An upstream that trains is each task's own.
+    for (const group of this.upstream.adapted === undefined
+      ? groupsOf(learned)
+      : learned.map((task) => [task]))
       await this.train(group, finish);
     const { name, hash } = this.upstream;
     const inOrder = tasks.flatMap((task) => results.get(task.name) ?? []);
@@ -272,13 +300,15 @@ class Suite {
 
   /** Features of some positions of a part, in as few batches as memory allows. */
   private async read(task: LearnedTask, part: Part, positions: readonly number[]): Promise<Batch[]> {
-    const { layers, dim } = this.upstream;
+    const { layers, dim, adapted } = this.upstream;
+    if (adapted !== undefined) return this.listen(adapted, task, part, positions);
     const batches: Batch[] = [];
     let held: { position: number; features: Awaited<ReturnType<FeatureSource["get"]>> }[] = [];
     const flush = () => {
       if (held.length === 0) return;
       const { features, frames } = batchOf(held.map((each) => each.features));
-      batches.push({ positions: held.map(({ position }) => position), features, frames });
+      const inputs = { features, frames: i32([frames.length], frames) };
+      batches.push({ positions: held.map(({ position }) => position), frames, inputs });
       held = [];
     };
     let longest = 0;
@@ -291,6 +321,39 @@ class Suite {
       }
       longest = Math.max(longest, features.frames);
       held.push({ position, features });
+    }
+    flush();
+    return batches;
+  }
+
+  /** Audio of some positions of a part, where the upstream trains: in as few batches as memory allows. */
+  private async listen(
+    adapted: Adapted,
+    task: LearnedTask,
+    part: Part,
+    positions: readonly number[],
+  ): Promise<Batch[]> {
+    const batches: Batch[] = [];
+    let held: { position: number; wave: Float32Array }[] = [];
+    const flush = () => {
+      if (held.length === 0) return;
+      const waves = held.map(({ wave }) => wave);
+      const frames = waves.map(({ length }) => this.upstream.frames(length));
+      batches.push({
+        positions: held.map(({ position }) => position),
+        ...{ frames, waves, inputs: adapted.inputs(waves, frames) },
+      });
+      held = [];
+    };
+    let longest = 0;
+    for (const position of positions) {
+      const wave = await this.source.wave(task.items[task.parts[part][position]]);
+      if (adapted.alone || Math.max(longest, wave.length) * (held.length + 1) > BATCH_SAMPLES) {
+        flush();
+        longest = 0;
+      }
+      longest = Math.max(longest, wave.length);
+      held.push({ position, wave });
     }
     flush();
     return batches;

@@ -5,6 +5,7 @@ import { stringify } from "yaml";
 import { UserError } from "../errors.ts";
 import type { SuperbMetric } from "../metrics/superb-score.ts";
 import { type Json, loadCheckpoint, saveCheckpoint } from "../train/checkpoint.ts";
+import { writeMasks } from "../train/mask-file.ts";
 import { versions } from "../train/versions.ts";
 import { writeAtomically } from "../weights/file.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
@@ -122,17 +123,25 @@ export class ResultFolder {
     );
   }
 
-  saveHead({ task, store }: HeadTrainer): void {
+  /** Writes the head, and what of the upstream trained with it: its weights, or its masks. */
+  saveHead({ task, store, masks, adapted }: HeadTrainer): void {
     const folder = this.folderOf(task);
     if (folder === undefined) return;
     mkdirSync(folder, { recursive: true });
-    writeSafetensors(
-      join(folder, "head.safetensors"),
-      [...store.specs].map(([name, { shape }]) => ({
-        ...{ name, dtype: "F32" as const, shape: [...shape] },
-        data: store.array(name),
-      })),
-    );
+    const own = (name: string) => adapted?.isUpstream(name) !== true;
+    const save = (file: string, wanted: (name: string) => boolean) =>
+      writeSafetensors(
+        join(folder, file),
+        [...store.specs]
+          .filter(([name]) => wanted(name))
+          .map(([name, { shape }]) => ({
+            ...{ name, dtype: "F32" as const, shape: [...shape] },
+            data: store.array(name),
+          })),
+      );
+    save("head.safetensors", own);
+    if (masks !== undefined) writeMasks(folder, masks, store, adapted!.prefix);
+    else if (adapted !== undefined) save("upstream.safetensors", (name) => !own(name));
   }
 
   save(task: ProbeTask, found: Found, overlapping: number | undefined): ProbeResult {

@@ -12,6 +12,16 @@ import type { FrozenUpstream } from "./upstream.ts";
 export const PARTS = ["train", "valid", "test"] as const;
 export type Part = (typeof PARTS)[number];
 
+/** What trains besides the head: nothing of a frozen upstream, its weights (all but the extractor's), or masks over them. */
+export interface Adaptation {
+  readonly train: "weights" | "masks";
+  /** Learning rate of weights or scores, on the recipe's schedule. */
+  readonly lr: number;
+  /** Share of each masked matrix that is off. */
+  readonly sparsity?: number;
+  readonly modules?: "ffn" | "attention" | "both";
+}
+
 /** How a probe trains: plain data, saved with every score. */
 export interface ProbeRecipe {
   /** The head in words and numbers. */
@@ -32,6 +42,8 @@ export interface ProbeRecipe {
   readonly evaluateEvery: number;
   /** The validation metric whose best weights are tested; without one the last ones are. */
   readonly best?: { readonly metric: string; readonly higher: boolean };
+  /** How the upstream trains, too. */
+  readonly adaptation?: Adaptation;
   /** Where each of this was read, and what of it is only recalled. */
   readonly source: string;
 }

@@ -9,18 +9,22 @@ import { i32, number, type Program, type Value } from "../runtime/program.ts";
 import { product, symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { augmentFeatures, augmentFeeds } from "../train/feature-augment.ts";
+import type { WeightMasks } from "../train/masks.ts";
 import { Optimiser } from "../train/optimiser.ts";
 import { compileTraining, evaluationGraph, gradientName } from "../train/program.ts";
 import { ParameterStore } from "../train/store.ts";
+import type { Adapted, AdaptedUpstream } from "./adapted.ts";
 import type { HeadInput, LearnedTask, Learner, Prediction, Reader, Row } from "./task.ts";
 import type { FrozenUpstream } from "./upstream.ts";
 
 /** A batch of features with the positions of its items in the part that it is of. */
 export interface Batch {
   readonly positions: readonly number[];
-  /** [layers, batch, frames, dim] */
-  readonly features: Value;
   readonly frames: readonly number[];
+  /** The graph inputs: `features` [layers, batch, frames, dim], or `audio` [batch, samples]; and `frames` i32 [batch]. */
+  readonly inputs: Readonly<Record<string, Value>>;
+  /** Recordings [samples], where the upstream trains. */
+  readonly waves?: readonly Float32Array[];
 }
 
 /** What a trainer's future depends on, besides its buffers. */
@@ -48,22 +52,33 @@ export class HeadTrainer {
   private readonly threads: number | undefined;
   private readonly layers: number;
   private readonly dim: number;
+  readonly adapted: Adapted | undefined;
+  readonly masks: WeightMasks | undefined;
   private readonly factor: (step: number) => number;
   private training: Promise<Program> | undefined;
   private evaluation: Promise<Program> | undefined;
   private reader: Promise<Reader> | undefined;
   private failures = 0;
 
-  constructor(task: LearnedTask, upstream: FrozenUpstream, seed: number, threads?: number) {
+  constructor(
+    task: LearnedTask,
+    upstream: FrozenUpstream & Partial<AdaptedUpstream>,
+    seed: number,
+    threads?: number,
+  ) {
     this.task = task;
     this.learner = task.learner(upstream);
     this.layers = upstream.layers;
     this.dim = upstream.dim;
     this.seed = seed;
     this.threads = threads;
+    this.adapted = upstream.adapted;
     const { table } = this.trace();
-    this.store = new ParameterStore(table.specs, () => true);
-    this.store.initialise(hash32(seed, task.name));
+    const { adapted } = this;
+    this.store = adapted?.storeOf(table) ?? new ParameterStore(table.specs, () => true);
+    const own = [...table.specs.keys()].filter((name) => !adapted?.isUpstream(name));
+    this.store.initialise(hash32(seed, task.name), own);
+    this.masks = adapted?.start(this.store, hash32(seed, task.name, "masks"));
     this.bestWeights = this.store.weights.slice();
     this.sums = new Float32Array(this.store.gradients.length);
     const { name } = task.recipe.optimizer;
@@ -90,7 +105,9 @@ export class HeadTrainer {
     this.training ??= this.compileTraining();
     const program = await this.training;
     const into = Object.fromEntries(
-      Object.entries(this.store.gradientValues).map(([key, value]) => [gradientName(key), value]),
+      Object.entries(this.store.gradientValues)
+        .map(([key, value]) => [gradientName(key), value] as const)
+        .filter(([key]) => program.outputs.includes(key)),
     );
     let loss = 0;
     for (const [i, batch] of batches.entries()) {
@@ -108,8 +125,8 @@ export class HeadTrainer {
     }
     if (batches.length > 1) this.store.gradients.set(this.sums);
     this.losses.push(loss);
-    const range = { start: 0, end: this.store.trainedSize };
-    const norm = await this.optimiser.norm([range]);
+    this.masks?.scoreGradients(new Set(Object.keys(this.store.gradientValues)));
+    const norm = await this.optimiser.norm([{ start: 0, end: this.store.trainedSize }]);
     this.step++;
     if (!Number.isFinite(norm)) {
       // As s3prl: the update is left out. A head that does not recover has failed.
@@ -122,8 +139,28 @@ export class HeadTrainer {
     this.failures = 0;
     const { lr, weightDecay } = recipe.optimizer;
     const scale = Math.min(1, recipe.clip / (norm + 1e-6));
-    const rate = lr * this.factor(this.step - 1);
-    await this.optimiser.step([{ ...range, lr: rate, weightDecay, step: this.step }], scale);
+    const factor = this.factor(this.step - 1);
+    const ranges = this.ranges(lr).map((range) => ({
+      ...range,
+      lr: range.lr * factor,
+      weightDecay,
+      step: this.step,
+    }));
+    await this.optimiser.step(ranges, scale);
+    this.masks?.apply();
+  }
+
+  /** What trains, with its learning rate: all of it at the head's, or the upstream's part at its own. */
+  private ranges(lr: number): { start: number; end: number; lr: number }[] {
+    const ranges: { start: number; end: number; lr: number }[] = [];
+    for (const { name, start, end } of this.store.spans.values()) {
+      if (!this.store.isTrained(name)) continue;
+      const own = this.adapted?.isUpstream(name) ? this.adapted.how.lr : lr;
+      const last = ranges.at(-1);
+      if (last?.lr === own && last.end === start) last.end = end;
+      else ranges.push({ start, end, lr: own });
+    }
+    return ranges;
   }
 
   /** What the head, as it is now, says of the batches of a part. */
@@ -160,6 +197,7 @@ export class HeadTrainer {
   /** Puts the best weights in place, where there are any. */
   recall(): void {
     if (this.best !== undefined) this.store.weights.set(this.bestWeights);
+    this.masks?.apply();
   }
 
   /** The learned share of each layer, which add up to 1. */
@@ -188,6 +226,7 @@ export class HeadTrainer {
   resume({ step, best }: TrainerState): void {
     this.step = step;
     this.best = best;
+    this.masks?.apply();
   }
 
   async dispose(): Promise<void> {
@@ -195,9 +234,8 @@ export class HeadTrainer {
     for (const each of [this.training, this.evaluation, this.reader]) await (await each)?.dispose();
   }
 
-  private inputsOf({ features, frames }: Batch): Record<string, Value> {
-    const extra = this.learner.extra?.(frames);
-    return { ...this.store.values, ...extra, features, frames: i32([frames.length], frames as number[]) };
+  private inputsOf({ inputs, frames }: Batch): Record<string, Value> {
+    return { ...this.store.values, ...this.learner.extra?.(frames), ...inputs };
   }
 
   private trace(training = false) {
@@ -207,12 +245,10 @@ export class HeadTrainer {
       inputs.push(tensor);
       return tensor;
     };
-    const [batch, width] = [symbol("batch"), symbol("frames")];
-    const features = declare(ops.input("features", [this.layers, batch, width, this.dim]));
-    const frames = declare(ops.input("frames", [batch], "i32"));
     const mode = training ? trainingMode(declare(ops.input("seed", [], "i32"))) : undefined;
-    const summed = weightedSum(features, table);
-    const x = training ? this.augmented(summed, declare) : summed;
+    const heard = this.adapted?.trace(table, declare, mode) ?? this.features(table, declare);
+    const { frames, width } = heard;
+    const x = training ? this.augmented(heard.x, declare) : heard.x;
     const input: HeadInput = { x, frames, valid: validFrames(frames, width), training: mode };
     const head = table.at("head");
     const scores = this.learner.scores(input, head, declare);
@@ -225,6 +261,14 @@ export class HeadTrainer {
     return { table, inputs, labels, scores, loss };
   }
 
+  /** The learned sum of features that were computed before. */
+  private features(table: ParameterTable, declare: (tensor: Tensor) => Tensor) {
+    const [batch, width] = [symbol("batch"), symbol("frames")];
+    const features = declare(ops.input("features", [this.layers, batch, width, this.dim]));
+    const frames = declare(ops.input("frames", [batch], "i32"));
+    return { x: weightedSum(features, table), frames, width };
+  }
+
   /** Warped and masked features; the random parts are inputs. */
   private augmented(x: Tensor, declare: (tensor: Tensor) => Tensor): Tensor {
     const { specAugment } = this.task.recipe;
@@ -233,15 +277,14 @@ export class HeadTrainer {
   }
 
   /** Everything random of a batch, as a function of (seed, task, step, part). */
-  private randomFeeds({ features, frames }: Batch, part: number): Record<string, Value> {
+  private randomFeeds({ frames, waves = [] }: Batch, part: number): Record<string, Value> {
     const { recipe, name } = this.task;
     const keys = [this.seed, name, this.step, part] as const;
-    const feeds: Record<string, Value> = { seed: i32([], [hash32(...keys) | 0]) };
+    const feeds = { seed: i32([], [hash32(...keys) | 0]), ...this.adapted?.random(waves, ...keys) };
     const { specAugment } = recipe;
     if (specAugment === undefined) return feeds;
-    const [, , width, dim] = features.shape;
     const chance = random(...keys, "spec-augment");
-    return { ...feeds, ...augmentFeeds(specAugment, frames, width, dim, chance) };
+    return { ...feeds, ...augmentFeeds(specAugment, frames, Math.max(...frames), this.dim, chance) };
   }
 
   private compileTraining(): Promise<Program> {
@@ -250,7 +293,7 @@ export class HeadTrainer {
     return compileTraining(
       table,
       { loss: ops.mul(loss, scale), outputs: {}, inputs: [...inputs, ...labels, scale] },
-      { trained: () => true, threads: this.threads },
+      { trained: (name) => this.store.isTrained(name), threads: this.threads },
     );
   }
 

@@ -54,9 +54,21 @@ export function modelOf(recipe: Recipe): Model {
     const given = value(recipe);
     if (given !== undefined) config[key] = given;
   }
+  asksForMasks(config, recipe);
   const upstream = upstreamOf(config, where);
   const masked = padding === "hide" || (padding === "auto" && !upstream.padSensitive);
   return { config, settings: upstream.settings, upstream, masked, source, lora: recipe.plan.lora };
+}
+
+/** Masks that the recipe asks for are drawn though the model's configuration switches masking off; no other ones are. */
+function asksForMasks(config: Record<string, unknown>, { augment }: Recipe): void {
+  const [frames, channels] = [augment.timeMask.prob ?? 0, augment.channelMask.prob ?? 0];
+  if (config["apply_spec_augment"] !== false || (frames === 0 && channels === 0)) return;
+  Object.assign(config, {
+    apply_spec_augment: true,
+    mask_time_prob: frames,
+    mask_feature_prob: channels,
+  });
 }
 
 /** Whether a parameter is what a plan of adapters adds to a model. */

@@ -7,6 +7,7 @@ import type { SplitSpec } from "../../src/corpus/splits.ts";
 import { UserError } from "../../src/errors.ts";
 import type { OptimiserSpec } from "../../src/nn/optimisers.ts";
 import { newBobStart, type ScheduleSpec, schedule } from "../../src/nn/schedules.ts";
+import { modelOf } from "../../src/train/model.ts";
 import { parseRecipe, printRecipe, readRecipe, recipeDifferences } from "../../src/train/recipe.ts";
 
 const minimal = `name: tiny
@@ -30,6 +31,21 @@ function fault(text: string, overrides: string[] = []): string {
 }
 
 describe("recipe", () => {
+  it.each([
+    ["augment: {}", false, 0.05, 0],
+    ["augment: { timeMask: { prob: 0 } }", false, 0, 0],
+    ["augment: { timeMask: { prob: 0.3 } }", true, 0.3, 0],
+    ["augment: { channelMask: { prob: 0.2 } }", true, 0, 0.2],
+  ])("%s of a model whose configuration masks nothing", (augment, applied, frames, channels) => {
+    const config = "{ model_type: wav2vec2, apply_spec_augment: false, mask_time_prob: 0.05 }";
+    const text = minimal.replace("{ model: models/nano }", `{ config: ${config} }`);
+    expect(modelOf(parseRecipe(`${text}${augment}\n`, "r.yaml")).settings).toMatchObject({
+      apply_spec_augment: applied,
+      mask_time_prob: frames,
+      mask_feature_prob: channels,
+    });
+  });
+
   it("fills in every default", () => {
     const recipe = parseRecipe(minimal, "r.yaml");
     expect(recipe).toMatchObject({

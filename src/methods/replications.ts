@@ -38,7 +38,7 @@ export interface Replication {
   load(): Promise<{ replicate(options: ReplicationOptions): Promise<ReplicationOutcome> }>;
 }
 
-/** Every replication there is; each stands in `src/methods/NAME/results.ts`. */
+/** Every replication there is; each stands in a folder of `src/methods`, in `results.ts`. */
 export const replications: readonly Replication[] = [
   {
     name: "severity",
@@ -52,6 +52,13 @@ export const replications: readonly Replication[] = [
     summary: "fine-tuning, merging back and L2 to the start on three tasks; two tasks in four ways; probes",
     title: "Speech-FT",
     load: () => import("./speech-ft/results.ts"),
+  },
+  {
+    name: "pretext-selection",
+    summary:
+      "PASE-like models pre-trained with five groups of pretext tasks, and wav2vec 2.0 with and without them",
+    title: "Pretext-task selection in miniature",
+    load: () => import("./pretext/results.ts"),
   },
   {
     name: "router",

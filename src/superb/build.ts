@@ -76,6 +76,13 @@ export function labelOf(utterance: Utterance, label: string): string {
   return String(value);
 }
 
+/** Who speaks, by the label or else by the utterance's own key. @throws UserError naming the utterance */
+export function speakerOf({ id, labels, speaker }: Utterance): string {
+  const name = labels?.speaker ?? speaker;
+  if (name === undefined) throw new UserError(`utterance "${id}" has no speaker`);
+  return String(name);
+}
+
 export interface SequenceTask extends Named {
   readonly head: CtcHead;
   readonly vocabulary: VocabularyOptions;

@@ -71,6 +71,11 @@ export const taskEntries: readonly TaskEntry[] = [
     prepare: async (...given) => (await import("./tasks/asr.ts")).asrZh(...given),
   },
   {
+    name: "asv-plda",
+    summary: "speaker verification of VoxCeleb1 as Zaiem et al. (2022) have it: x-vectors, PLDA",
+    prepare: async (...given) => (await import("./tasks/asv.ts")).asvPlda(...given),
+  },
+  {
     name: "mini-phonemes",
     summary: "phones of read English, speechocean762",
     prepare: async (root) => [(await import("./tasks/miniature.ts")).miniaturePhonemes(root)],

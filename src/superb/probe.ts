@@ -276,7 +276,23 @@ class Suite {
 
   /** Metrics and predictions of several heads over a part, each batch read once. */
   private async evaluate(trainers: readonly HeadTrainer[], part: Part) {
+    const fitted = trainers.filter(({ learner }) => learner.fit !== undefined);
+    for (const [trainer, found] of await this.predict(fitted, "train")) trainer.learner.fit!(found);
+    const predictions = await this.predict(trainers, part);
+    return new Map(
+      trainers.map((trainer) => {
+        const found = predictions.get(trainer)!;
+        const metrics = trainer.learner.metrics(found, part);
+        const lines = () =>
+          trainer.learner.lines?.(found) ?? [...found].sort((a, b) => a[0] - b[0]).map(([, p]) => p);
+        return [trainer, { metrics, lines: part === "test" ? lines() : [] }];
+      }),
+    );
+  }
+
+  private async predict(trainers: readonly HeadTrainer[], part: Part) {
     const predictions = new Map(trainers.map((trainer) => [trainer, new Map<number, Prediction>()]));
+    if (trainers.length === 0) return predictions;
     const [{ task }] = trainers;
     const positions = task.parts[part].map((_, position) => position);
     const frames = positions.map((position) => this.source.framesOf(task.items[task.parts[part][position]]));
@@ -287,15 +303,7 @@ class Suite {
           const items = batch.positions.map((position) => trainer.task.parts[part][position]);
           await trainer.predict(batch, items, predictions.get(trainer)!);
         }
-    return new Map(
-      trainers.map((trainer) => {
-        const found = predictions.get(trainer)!;
-        const metrics = trainer.learner.metrics(found, part);
-        const lines = () =>
-          trainer.learner.lines?.(found) ?? [...found].sort((a, b) => a[0] - b[0]).map(([, p]) => p);
-        return [trainer, { metrics, lines: part === "test" ? lines() : [] }];
-      }),
-    );
+    return predictions;
   }
 
   /** Features of some positions of a part, in as few batches as memory allows. */

@@ -90,6 +90,8 @@ export interface Learner {
   read(item: number, row: Row): Prediction;
   /** A reader with programs of its own, instead of `read`; `values` are the head's parameters by name. */
   open?(values: Readonly<Record<string, Value>>, threads?: number): Promise<Reader>;
+  /** What metrics need to know of the training part: called before `metrics` with what the head says of it. */
+  fit?(predictions: ReadonlyMap<number, Prediction>): void;
   metrics(predictions: ReadonlyMap<number, Prediction>, part: Part): Record<string, number>;
   /** What is written instead of the predictions themselves, one line each. */
   lines?(predictions: ReadonlyMap<number, Prediction>): Prediction[];

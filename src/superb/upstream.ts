@@ -25,7 +25,7 @@ export interface FrozenUpstream {
   readonly name: string;
   /** Equal exactly when configuration and weights are: what cached hidden states are filed under. */
   readonly hash: string;
-  /** Hidden states that it has: the transformer's layers and their input. */
+  /** Hidden states as wide as its output: the transformer's layers and their input. */
   readonly layers: number;
   readonly dim: number;
   readonly sampleRate: number;
@@ -109,8 +109,10 @@ function trace(upstream: Upstream): { table: ParameterTable; audio: Tensor; stat
   const table = new ParameterTable();
   const audio = ops.input("audio", [1, symbol("samples")]);
   const { hidden, last } = upstream.forward({ audio }, table.at(upstream.prefix));
-  // As s3prl has it: the last state is the encoder's output, in pre-norm models behind the final layer norm.
-  return { table, audio, states: [...hidden.slice(0, -1), last] };
+  // As s3prl has it: the last state is the encoder's output, in pre-norm models behind the final layer norm. States of another
+  // width than that (the LSTM layers of a PASE-like encoder) are no part of a sum with it.
+  const alike = hidden.slice(0, -1).filter((state) => state.shape[2] === last.shape[2]);
+  return { table, audio, states: [...alike, last] };
 }
 
 /** Keys of a configuration that say where a model comes from or what it does while it trains, not what it computes. */

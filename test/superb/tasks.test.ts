@@ -2,6 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Plda } from "../../src/metrics/plda.ts";
+import { random } from "../../src/random.ts";
 import { taskEntries, taskGroups, tasksNamed } from "../../src/superb/index.ts";
 import { type ProbeReport, probe } from "../../src/superb/probe.ts";
 import type { ProbeTask } from "../../src/superb/task.ts";
@@ -197,6 +199,55 @@ describe("SUPERB's tasks", () => {
     const { results } = await run([task]);
     expect(results[0].columns.ASV).toBeLessThan(50);
     expect(results[0].notes.join()).toMatch(/chosen on the trials themselves/);
+  });
+
+  test("asv-plda: the last head counts, and PLDA is fitted to the training part's embeddings alone", async () => {
+    voxceleb(root, 0.6);
+    const [entry] = tasksNamed("asv-plda");
+    const [task] = await entry.prepare(root, { hidden: 8 });
+    expect(sizes(task)).toEqual([24, 0, 12]);
+    expect(task.recipe).toMatchObject({
+      ...{ optimizer: { name: "adam", lr: 1e-3 }, schedule: { name: "linear", finalScale: 0.1 }, steps: 10 },
+      head: { layers: [5, 3, 3, 1, 1].map((context) => expect.arrayContaining([context])) },
+    });
+    const upstream = toyUpstream();
+    const [{ metrics, best, columns }] = (
+      await run([{ ...task, recipe: { ...task.recipe, steps: 2 } }], upstream)
+    ).results;
+    expect(Object.keys(metrics)).toEqual(["eer"]);
+    expect(best).toBeUndefined();
+    expect(columns).toEqual({});
+
+    // The same head asked about embeddings that are known: three numbers of the speaker's, five of the recording's.
+    const learner = (task as Extract<ProbeTask, { learner: unknown }>).learner(upstream);
+    const rng = random(3, "plda task");
+    const voices = new Map<string, number[]>();
+    const embed = (part: "train" | "test") =>
+      new Map(
+        task.parts[part].map((item) => {
+          const { id, labels } = task.items[item].utterance;
+          const name = String(labels!.speaker);
+          const voice = voices.get(name) ?? Array.from({ length: 3 }, () => 3 * rng.normal());
+          voices.set(name, voice);
+          return [
+            item,
+            { id, embedding: Array.from({ length: 8 }, (_, d) => (voice[d] ?? 0) + rng.normal()) },
+          ];
+        }),
+      );
+    const [known, asked] = [embed("train"), embed("test")];
+    learner.fit!(known);
+    const plda = Plda.train(
+      [...known.values()].map(({ embedding }) => embedding),
+      [...known.keys()].map((item) => String(task.items[item].utterance.labels!.speaker)),
+      { rank: 100, rounds: 10 },
+    );
+    const vector = (id: unknown) => [...asked.values()].find((each) => each.id === id)!.embedding;
+    const lines = learner.lines!(asked);
+    expect(lines).toHaveLength(20);
+    for (const { first, second, score } of lines)
+      expect(score).toBeCloseTo(plda.score(vector(first), vector(second)), 9);
+    expect(learner.metrics(asked, "test").eer).toBeLessThan(0.3);
   });
 
   test("sd: who speaks when, under the best naming and decision", async () => {

@@ -1,13 +1,14 @@
 import { join, resolve } from "node:path";
 import { readManifest, type Utterance } from "../../corpus/manifest.ts";
+import type { Trial } from "../../corpus/readers/voxceleb.ts";
 import { readSplitFile } from "../../corpus/split-file.ts";
 import { splitCorpus } from "../../corpus/splits.ts";
-import { UserError } from "../../errors.ts";
 import { random } from "../../random.ts";
-import { classTask, labelOf, type Parts, sequenceTask } from "../build.ts";
+import { classTask, labelOf, type Parts, sequenceTask, speakerOf } from "../build.ts";
 import { common } from "../recipes.ts";
 import type { ProbeRecipe, ProbeTask } from "../task.ts";
-import { verificationTask } from "./asv.ts";
+import { MARGIN } from "./asv.ts";
+import { verificationTask } from "./verification.ts";
 
 /*
  * A suite on an hour of real speech instead of SUPERB's thousand: what a representation has of phones, speakers, words
@@ -33,7 +34,7 @@ const byChance = "split by chance: speakers are not labelled, so voices may be o
 
 /** The split of a corpus that all recipes share: models/nano was pre-trained on its training part alone. */
 const SHARED = resolve(import.meta.dirname, "../../../recipes/splits/shared.json");
-const sharedParts = (root: string, name: string): Parts =>
+export const sharedParts = (root: string, name: string): Parts =>
   splitCorpus(corpus(root, name), readSplitFile(SHARED, name));
 
 /** Canonical phones of read English, by speakers that the probe did not hear. */
@@ -112,25 +113,28 @@ export function miniatureDigits(root: string): ProbeTask {
 }
 
 /** Whether two sentences are by the same of 12 speakers that the probe did not hear: all pairs of their sentences. */
-export async function miniatureVerification(root: string): Promise<ProbeTask> {
+export function miniatureVerification(root: string): Promise<ProbeTask> {
   const parts = sharedParts(root, "speechocean762");
   const labelled = ({ labels, ...u }: Utterance) => ({ ...u, labels: { ...labels, speaker: speakerOf(u) } });
-  const tested = parts.test;
-  const trials = tested.flatMap((a, i) =>
-    tested.slice(i + 1).map((b) => ({ first: a.id, second: b.id, same: a.speaker === b.speaker })),
-  );
   // The last head counts: choosing one by the trials would make them part of the training.
   const { best: _, ...base } = recipe(600, 16, 1e-3, "eer", false);
   const given = { ...base, head: { type: "x-vector", width: 128 }, evaluateEvery: base.steps };
-  const every = { train: parts.train.map(labelled), valid: [], test: tested.map(labelled) };
-  const task = await verificationTask(given, 128, every, trials, root);
-  return { ...task, name: "mini-verification", columns: {}, notes: ["all pairs of the test part"] };
+  return verificationTask(
+    {
+      ...{ name: "mini-verification", columns: {}, notes: ["all pairs of the test part"], recipe: given },
+      ...{ width: 128, verification: MARGIN, shortest: 2, list: root },
+    },
+    { train: parts.train.map(labelled), valid: [], test: parts.test.map(labelled) },
+    pairs(parts.test),
+  );
 }
 
-const speakerOf = ({ id, speaker }: Utterance) => {
-  if (speaker !== undefined) return speaker;
-  throw new UserError(`utterance "${id}" has no speaker`);
-};
+/** Every pair of recordings as a trial. */
+export function pairs(utterances: readonly Utterance[]): Trial[] {
+  return utterances.flatMap((a, i) =>
+    utterances.slice(i + 1).map((b) => ({ first: a.id, second: b.id, same: speakerOf(a) === speakerOf(b) })),
+  );
+}
 
 /** Divides the utterances of each class by chance, in the same shares. */
 function eachDivided(

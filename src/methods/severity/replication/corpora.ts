@@ -1,19 +1,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { ageBand, ageBands } from "../../../corpus/age-bands.ts";
 import { groupBy } from "../../../corpus/group.ts";
 import { readManifest, type Utterance, writeManifest } from "../../../corpus/manifest.ts";
 import { UserError } from "../../../errors.ts";
 import { runVoxsmith } from "../study/child.ts";
 
 /** The corpora of the miniature replication: graded by the simulator, and by what is really known of the speakers. */
-
-/** Ages 6 to 33 in four bands of 12 to 16 speakers; nobody of speechocean762's part here is between them. */
-const BANDS: readonly [name: string, from: number, to: number][] = [
-  ["6-8", 6, 8],
-  ["9-13", 9, 13],
-  ["19-21", 19, 21],
-  ["22-33", 22, 33],
-];
 
 export interface Size {
   readonly speakers: number;
@@ -27,13 +20,12 @@ export interface Size {
  */
 export function selected(all: readonly Utterance[], { speakers, each }: Size): Utterance[] {
   const banded = all.map((utterance) => {
-    const age = Number(utterance.labels?.age);
-    const band = BANDS.find(([, from, to]) => age >= from && age <= to);
+    const band = ageBand(Number(utterance.labels?.age));
     if (band === undefined)
       throw new UserError(
         `utterance "${utterance.id}" has age ${utterance.labels?.age}, which is in none of the bands`,
       );
-    return { ...utterance, labels: { ...utterance.labels, ageBand: band[0] } };
+    return { ...utterance, labels: { ...utterance.labels, ageBand: band } };
   });
   const voices = [...groupBy(banded, ({ speaker = "" }) => speaker).values()]
     .filter((of) => of.length >= each)
@@ -44,7 +36,7 @@ export function selected(all: readonly Utterance[], { speakers, each }: Size): U
       return { shortest, seconds: shortest.reduce((sum, { duration = 0 }) => sum + duration, 0) };
     })
     .sort((a, b) => a.seconds - b.seconds);
-  const queues = BANDS.map(([name]) => voices.filter(({ shortest }) => shortest[0].labels.ageBand === name));
+  const queues = ageBands.map((name) => voices.filter(({ shortest }) => shortest[0].labels.ageBand === name));
   const chosen: Utterance[] = [];
   for (let taken = 0; taken < speakers; ) {
     const before = taken;

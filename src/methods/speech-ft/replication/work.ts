@@ -15,6 +15,8 @@ export interface WorkOptions {
   readonly budget?: number;
   /** Only counts what would be done. */
   readonly planOnly: boolean;
+  /** Seconds that a piece of a kind takes, before one has been measured. */
+  readonly prior?: Readonly<Record<string, number>>;
   readonly signal: AbortSignal;
   readonly log: (line: string) => void;
 }
@@ -37,6 +39,7 @@ export class Work {
   private readonly options: WorkOptions;
   private readonly began = performance.now();
   private readonly times = new Map<string, number[]>();
+  private readonly planned = new Set<string>();
   private count = 0;
 
   constructor(options: WorkOptions) {
@@ -61,7 +64,9 @@ export class Work {
       return done;
     }
     if (planOnly) {
-      this.left[kind] = (this.left[kind] ?? 0) + 1;
+      // What several results are made from is done once.
+      if (!this.planned.has(name)) this.left[kind] = (this.left[kind] ?? 0) + 1;
+      this.planned.add(name);
       return undefined;
     }
     if (signal.aborted) throw new Stopped("interrupted");
@@ -92,10 +97,10 @@ export class Work {
     return this.options.planOnly;
   }
 
-  /** Mean seconds of a kind, where it has been measured. */
+  /** Mean seconds of a kind where it has been measured, else those that were given for it. */
   expected(kind: string): number | undefined {
     const times = this.times.get(kind);
-    return times && times.reduce((a, b) => a + b, 0) / times.length;
+    return times ? times.reduce((a, b) => a + b, 0) / times.length : this.options.prior?.[kind];
   }
 
   private measured(kind: string, seconds: number): void {

@@ -1,0 +1,215 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { hash32 } from "../../../random.ts";
+import { LOG_MEL } from "../../../superb/index.ts";
+import { parseRecipe, type Recipe } from "../../../train/recipe.ts";
+import { readRun } from "../../../train/run-folder.ts";
+import { train } from "../../../train/trainer.ts";
+import { type Probed, probeModel } from "../../speech-ft/probing.ts";
+import type { Work } from "../../speech-ft/replication/work.ts";
+import { speechCandidates } from "../candidates.ts";
+import type { Data } from "./data.ts";
+import { type Selected, selectFor } from "./selection.ts";
+import { type Family, type Size, TASKS, type Task } from "./size.ts";
+
+/** Groups of pretext tasks (Table II), in the order of their runs: the paper's proposal against each of the others. */
+export const GROUPS = ["sparsemax", "all", "softmax", "mrmr", "rfe"] as const;
+export type Group = (typeof GROUPS)[number];
+
+/** What a model learned from. */
+export type Pretext =
+  /** Mel spectrogram and MFCC only. */
+  | "no labels"
+  | Group
+  /** wav2vec 2.0 by itself, and with 0.5 for every label (Table III). */
+  | "alone"
+  | "naive";
+
+export const MEL_FEATURES = "log-mel";
+
+/** The error of one model on one task with one seed. */
+export interface Row {
+  /** `log-mel`, or a family and what it learned from: "pase sparsemax". */
+  readonly model: string;
+  readonly task: Task;
+  readonly seed: number;
+  /** Phoneme error rate, equal error rate, or 1 - accuracy. */
+  readonly error: number;
+}
+
+export interface Setup {
+  readonly data: Data;
+  readonly size: Size;
+  readonly folder: string;
+  readonly threads: number;
+  readonly signal: AbortSignal;
+  readonly log: (line: string) => void;
+}
+
+/** Everything that is selected, pre-trained and probed, in an order that has every comparison early. */
+export class Study {
+  readonly rows: Row[] = [];
+  readonly failed: string[] = [];
+  readonly selected: Partial<Record<Task, Selected>> = {};
+  private readonly setup: Setup;
+  private readonly work: Work;
+
+  constructor(setup: Setup, work: Work) {
+    this.setup = setup;
+    this.work = work;
+  }
+
+  /** All of it; stops where `Work` does. Seeds are the outer loop: what there is no time for is missing for all alike. */
+  async run(): Promise<void> {
+    for (const task of TASKS) await this.select(task);
+    for (const seed of this.setup.size.seeds) {
+      for (const task of TASKS) await this.probe(MEL_FEATURES, task, seed, LOG_MEL);
+      for (const pretext of ["no labels", ...GROUPS] as const) await this.each("pase", pretext, seed);
+      for (const pretext of ["alone", "sparsemax", "naive"] as const)
+        await this.each("wav2vec2", pretext, seed);
+    }
+  }
+
+  /** A way of pre-training, for each task with the weights of that task. */
+  private async each(family: Family, pretext: Pretext, seed: number): Promise<void> {
+    for (const task of TASKS) {
+      const folder = await this.pretrained(family, pretext, task, seed);
+      if (folder !== undefined) await this.probe(`${family} ${pretext}`, task, seed, folder);
+    }
+  }
+
+  private weightsPath(task: Task): string {
+    return join(this.setup.folder, "selection", task, "weights.json");
+  }
+
+  private async select(task: Task): Promise<void> {
+    const { data, size } = this.setup;
+    const key = JSON.stringify([size.perClass[task], size.maxSeconds, speechCandidates]);
+    const done = await this.work.do("select", `select-${task}`, key, () =>
+      selectFor(task, data, size, this.weightsPath(task), this.setup),
+    );
+    if (done?.result !== undefined) this.selected[task] = done.result;
+  }
+
+  /** The folder of a pre-trained model; undefined where its run failed. Equal weights are trained once. */
+  private async pretrained(
+    family: Family,
+    pretext: Pretext,
+    task: Task,
+    seed: number,
+  ): Promise<string | undefined> {
+    const { size, folder, threads, signal, data } = this.setup;
+    const weighed = (GROUPS as readonly string[]).includes(pretext) && pretext !== "all";
+    // Before the selection, a plan can only count on different weights for each task.
+    if (this.work.planning && this.selected[task] === undefined) {
+      const name = `pretrain-${family}-${pretext}${weighed ? `-${task}` : ""}-${seed}`;
+      await this.work.do(`pre-train ${family}`, slug(name), "", async () => ({}));
+      return name;
+    }
+    const recipe = recipeOf(family, pretext, { size, seed, threads, from: this.weightsPath(task) });
+    // Threads change the last bits, not what is compared.
+    const key = JSON.stringify({ ...recipe, threads: 0 });
+    const name = `${family}-${hash32(JSON.stringify(recipe.objectives)).toString(16)}-${seed}`;
+    const out = join(folder, "runs", name);
+    const done = await this.work.do(`pre-train ${family}`, `pretrain-${name}`, key, () =>
+      finished(recipe, out, data.pretraining, signal),
+    );
+    if (done?.error !== undefined) {
+      const said = `${family} ${pretext}, seed ${seed}: ${done.error}`;
+      if (!this.failed.includes(said)) this.failed.push(said);
+      return undefined;
+    }
+    return out;
+  }
+
+  private async probe(model: string, task: Task, seed: number, folder: string): Promise<void> {
+    const { size, data, threads, signal, log } = this.setup;
+    const name = slug(`probe-${model}-${task}-${seed}`);
+    const key = JSON.stringify([folder, size]);
+    const done = await this.work.do<Probed>("probe", name, key, () =>
+      probeModel(folder, `${model} ${seed}`, [data.probes[task]], {
+        ...{ folder: join(this.setup.folder, "probes", name), seeds: [seed], steps: size.probeSteps },
+        ...{ threads, signal, log: (line: string) => log(`  ${line}`) },
+      }),
+    );
+    if (done?.error !== undefined) this.failed.push(`${model} on ${task}, seed ${seed}: ${done.error}`);
+    const headline = done?.result?.[0].headline;
+    if (headline === undefined) return;
+    this.rows.push({ model, task, seed, error: headline.higher ? 1 - headline.value : headline.value });
+  }
+}
+
+const slug = (text: string) => text.replace(/[^\w.+-]+/g, "-");
+
+interface RecipeOptions {
+  readonly size: Size;
+  readonly seed: number;
+  readonly threads: number;
+  /** weights.json of the task. */
+  readonly from: string;
+}
+
+/** The recipe of a pre-training run. */
+export function recipeOf(
+  family: Family,
+  pretext: Pretext,
+  { size, seed, threads, from }: RecipeOptions,
+): Recipe {
+  const { config, steps, batch } = size.encoders[family];
+  const recipe = {
+    ...{ name: `pretext-${family}`, seed, threads, steps, upstream: { config } },
+    corpus: { manifest: "manifest.jsonl", split: { by: "field" } },
+    ...(family === "pase" ? paseObjectives(pretext, from) : codeObjectives(pretext, from)),
+    plan: { freeze: [] },
+    ...(family === "pase"
+      ? {
+          // As the released settings; the text says rho 0.8.
+          optimizer: { name: "adadelta", lr: 1, rho: 0.95, eps: 1e-8, clip: 5 },
+          schedule: { name: "newbob", factor: 0.75, threshold: 0.0025 },
+        }
+      : {
+          optimizer: { name: "adamw", lr: 1.5e-3, weightDecay: 0.01, clip: 5 },
+          schedule: { name: "warmup-hold-decay", warmup: 0.1, hold: 0.4 },
+        }),
+    batch: { size: batch, maxSeconds: 60 },
+    evaluate: { every: Math.max(1, Math.ceil(steps / 5)), batch: 12 },
+  };
+  return parseRecipe(JSON.stringify(recipe), "results pretext-selection");
+}
+
+/** MSE of mel and MFCC with weight 1 and L1 of each label with its lambda (eq. 11). */
+function paseObjectives(pretext: Pretext, from: string) {
+  const spectra = { mel: { loss: "worker", signal: "mel" }, mfcc: { loss: "worker", signal: "mfcc" } };
+  return pretext === "no labels"
+    ? { objectives: spectra }
+    : { objectives: {}, workers: { from, method: pretext } };
+}
+
+/** wav2vec 2.0's own loss, and L1 of each label with its lambda, read off the transformer's input as in the released code (eq. 12). */
+function codeObjectives(pretext: Pretext, from: string) {
+  const objectives = {
+    contrastive: { loss: "contrastive" },
+    diversity: { loss: "code-diversity", weight: 0.1 },
+    penalty: { loss: "feature-penalty", weight: 0.1 },
+  };
+  if (pretext === "alone") return { objectives };
+  if (pretext === "naive") {
+    const labels = speechCandidates.map((signal) => [
+      signal,
+      { loss: "worker", signal, weight: 0.5, layer: 0 },
+    ]);
+    return { objectives: { ...objectives, ...Object.fromEntries(labels) } };
+  }
+  const none = { mel: { weight: 0 }, mfcc: { weight: 0 } };
+  return { objectives: { ...objectives, ...none }, workers: { from, method: pretext, layer: 0 } };
+}
+
+/** Trains a recipe in its folder, or goes on with what an interrupted call left there. */
+async function finished(recipe: Recipe, out: string, data: string, signal: AbortSignal) {
+  const before = existsSync(join(out, "run.json")) ? readRun(out) : undefined;
+  if (before?.status === "finished") return before.metrics ?? {};
+  const result = await train(recipe, { data, out, skipBad: false, signal, log: () => {} });
+  // Work.do asks the signal before it takes this for a result.
+  if (result.status === "interrupted") throw new Error("interrupted");
+  return result.metrics;
+}

@@ -1,0 +1,127 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { speechCandidates } from "../../../src/methods/pretext/candidates.ts";
+import { dataOf } from "../../../src/methods/pretext/replication/data.ts";
+import { claimsOf, gains, section } from "../../../src/methods/pretext/replication/section.ts";
+import { FULL, SMALLEST, TASKS } from "../../../src/methods/pretext/replication/size.ts";
+import { type Row, recipeOf, Study } from "../../../src/methods/pretext/replication/study.ts";
+import { Work } from "../../../src/methods/speech-ft/replication/work.ts";
+import { dataDir } from "../../shared.ts";
+
+const root = mkdtempSync(join(tmpdir(), "pretext-"));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+const signal = new AbortController().signal;
+const log = () => {};
+
+const weights = Object.fromEntries(
+  speechCandidates.map((name, i) => [name, i === 1 ? 0.6 : i === 6 ? 0.4 : 0]),
+);
+const from = join(root, "weights.json");
+writeFileSync(
+  from,
+  JSON.stringify({ always: { mel: 1, mfcc: 1 }, weights, choices: [{ method: "sparsemax", weights }] }),
+);
+const lambdas = (recipe: ReturnType<typeof recipeOf>) =>
+  Object.fromEntries(Object.entries(recipe.objectives).map(([name, { weight }]) => [name, weight]));
+
+describe("the runs", () => {
+  const options = { size: SMALLEST, seed: 1, threads: 1, from };
+
+  it("PASE: mel and MFCC with weight 1, labels with their lambdas (eq. 11)", () => {
+    expect(lambdas(recipeOf("pase", "no labels", options))).toEqual({ mel: 1, mfcc: 1 });
+    const recipe = recipeOf("pase", "sparsemax", options);
+    expect(lambdas(recipe)).toEqual({ mel: 1, mfcc: 1, F0final_sma: 0.6, logHNR_sma: 0.4 });
+    expect(recipe).toMatchObject({ optimizer: { name: "adadelta" }, schedule: { name: "newbob" } });
+  });
+
+  it("wav2vec 2.0: its own loss, and labels read off the transformer's input (eq. 12)", () => {
+    const own = { contrastive: 1, diversity: 0.1, penalty: 0.1 };
+    expect(lambdas(recipeOf("wav2vec2", "alone", options))).toEqual(own);
+    const naive = recipeOf("wav2vec2", "naive", options);
+    expect(lambdas(naive)).toEqual({
+      ...own,
+      ...Object.fromEntries(speechCandidates.map((name) => [name, 0.5])),
+    });
+    const weighed = recipeOf("wav2vec2", "sparsemax", options);
+    // Weight 0 is no part of the model.
+    expect(lambdas(weighed)).toEqual({ ...own, mel: 0, mfcc: 0, F0final_sma: 0.6, logHNR_sma: 0.4 });
+    expect(weighed.objectives.F0final_sma).toMatchObject({ layer: 0 });
+    expect(naive.objectives.F0final_sma).toMatchObject({ layer: 0 });
+  });
+
+  const data = dataDir();
+  const here = data === undefined ? it.skip : it;
+  here("hear no test speaker while they learn, and a plan counts each model once", async () => {
+    const given = await dataOf(data!, root, FULL);
+    expect(given.seconds / 60).toBeLessThanOrEqual(60);
+    const speakers = (task: (typeof TASKS)[number], part: "train" | "valid" | "test") => {
+      const { items, parts } = given.probes[task];
+      return new Set(parts[part].map((i) => items[i].utterance.speaker));
+    };
+    for (const task of TASKS) {
+      const heard = new Set(given.selection[task].utterances.map(({ speaker }) => speaker));
+      for (const speaker of speakers(task, "test")) {
+        expect(heard.has(speaker)).toBe(false);
+        expect(speakers(task, "train").has(speaker)).toBe(false);
+      }
+    }
+    expect(speakers("speakers", "test").size).toBe(12);
+    const work = new Work({ folder: root, planOnly: true, signal, log, prior: FULL.seconds });
+    await new Study({ data: given, size: FULL, folder: root, threads: 1, signal, log }, work).run();
+    expect(work.left).toEqual({
+      select: 3,
+      // Without labels, all, and four methods for three tasks; alone, naive, and sparsemax for three.
+      "pre-train pase": 3 * 14,
+      "pre-train wav2vec2": 3 * 5,
+      probe: 3 * 3 * (1 + 6 + 3),
+    });
+    const seconds = Object.entries(work.left).reduce((sum, [kind, n]) => sum + n * work.expected(kind)!, 0);
+    expect(seconds / 3600).toBeLessThan(1.5);
+  });
+});
+
+describe("what the runs say", () => {
+  const row = (model: string, task: Row["task"], error: number[]): Row[] =>
+    error.map((value, i) => ({ model, task, seed: i + 1, error: value }));
+  const rows = [
+    ...TASKS.flatMap((task) => row("pase sparsemax", task, [0.3, 0.31, 0.29])),
+    ...TASKS.flatMap((task) => row("pase all", task, [0.4, 0.42, 0.39])),
+    ...TASKS.flatMap((task) => row("pase mrmr", task, [0.29, 0.32, 0.3])),
+    ...row("pase rfe", "phonemes", [0.4, 0.41, 0.4]),
+    ...row("pase rfe", "speakers", [0.2, 0.2, 0.19]),
+  ];
+  const verdicts = Object.fromEntries(claimsOf(rows).map(({ claim, verdict }) => [claim, verdict]));
+
+  it("pairs seeds, and needs every task for a claim to hold", () => {
+    expect(gains(rows, "pase sparsemax", "pase all", "age").map((x) => Number(x.toFixed(9)))).toEqual([
+      10, 11, 10,
+    ]);
+    expect(gains(rows, "pase sparsemax", "pase rfe", "age")).toEqual([]);
+    expect(verdicts["sparsemax weights have a lower error than all labels with weight 1"]).toBe("holds");
+    expect(verdicts["sparsemax weights have a lower error than MRMR's four"]).toBe("undecided");
+    expect(verdicts["sparsemax weights have a lower error than RFE's four"]).toBe("does not hold");
+    expect(verdicts["wav2vec 2.0 gains by 0.5 for every label"]).toBe("not run");
+  });
+
+  it("becomes a section with means, spread, weights and what is left", () => {
+    const estimates = Object.fromEntries(speechCandidates.map((name, i) => [name, 0.1 * i]));
+    const all = { sparsemax: weights, softmax: weights, mrmr: weights, rfe: weights, all: weights };
+    const text = section({
+      ...{ rows, failed: ["pase rfe on age, seed 1: it broke"], size: FULL, minutes: 20 },
+      ...{
+        selected: { age: { weights: all, estimates } },
+        command: "voxsmith results pretext-selection",
+        left: 7,
+      },
+    })!;
+    expect(text).toContain("| pase sparsemax | 3 | 30.00 ± 1.00 | 30.00 ± 1.00 | 30.00 ± 1.00 |");
+    expect(text).toContain("| F0final_sma | 0.100 | 0.60 | 0.60 | 0.60 | 0.60 |");
+    expect(text).toContain("Failed runs: pase rfe on age, seed 1: it broke.");
+    expect(text).toContain("7 pieces of work have no result yet.");
+    expect(
+      section({ rows: [], failed: [], selected: {}, size: FULL, minutes: 0, command: "", left: 1 }),
+    ).toBeUndefined();
+  });
+});

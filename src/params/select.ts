@@ -157,15 +157,36 @@ function settle(
   places: Int32Array,
   open: number,
 ): { open: number; below: number } | undefined {
-  const width = high - low;
+  const { length } = scores;
   let below = 0;
-  for (let i = 0; i < scores.length; i++) {
-    const over = (scores[i] & MAGNITUDE) - low;
+  // Four at a time: almost never is any of them near the threshold.
+  const whole = length & ~3;
+  for (let i = 0; i < whole; i += 4) {
+    const a = scores[i] & MAGNITUDE;
+    const b = scores[i + 1] & MAGNITUDE;
+    const c = scores[i + 2] & MAGNITUDE;
+    const d = scores[i + 3] & MAGNITUDE;
     // All ones where the score is below the window.
-    const off = over >> 31;
-    below -= off;
-    effective[i] = weights[i] & ~off;
-    if (over >>> 0 < width) {
+    const [offA, offB, offC, offD] = [(a - low) >> 31, (b - low) >> 31, (c - low) >> 31, (d - low) >> 31];
+    below = (below - offA - offB - offC - offD) | 0;
+    effective[i] = weights[i] & ~offA;
+    effective[i + 1] = weights[i + 1] & ~offB;
+    effective[i + 2] = weights[i + 2] & ~offC;
+    effective[i + 3] = weights[i + 3] & ~offD;
+    const near = ((a - high) & ~offA) | ((b - high) & ~offB) | ((c - high) & ~offC) | ((d - high) & ~offD);
+    if (near >= 0) continue;
+    for (let k = i; k < i + 4; k++) {
+      const magnitude = scores[k] & MAGNITUDE;
+      if (magnitude < low || magnitude >= high) continue;
+      if (open === OPEN) return undefined;
+      places[open++] = k;
+    }
+  }
+  for (let i = whole; i < length; i++) {
+    const magnitude = scores[i] & MAGNITUDE;
+    effective[i] = magnitude < low ? 0 : weights[i];
+    if (magnitude < low) below++;
+    else if (magnitude < high) {
       if (open === OPEN) return undefined;
       places[open++] = i;
     }

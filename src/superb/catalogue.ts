@@ -76,6 +76,16 @@ export const taskEntries: readonly TaskEntry[] = [
     prepare: async (...given) => (await import("./tasks/asv.ts")).asvPlda(...given),
   },
   {
+    name: "medley-solos",
+    summary: "one of eight instruments, Medley-solos-DB: x-vector, accuracy",
+    prepare: async (...given) => (await import("./tasks/instruments.ts")).medleySolos(...given),
+  },
+  {
+    name: "openmic",
+    summary: "which of 20 instruments are heard, OpenMIC-2018: a random forest each, mean F1",
+    prepare: async (...given) => (await import("./tasks/instruments.ts")).openmic(...given),
+  },
+  {
     name: "mini-phonemes",
     summary: "phones of read English, speechocean762",
     prepare: async (root) => [(await import("./tasks/miniature.ts")).miniaturePhonemes(root)],

@@ -16,6 +16,8 @@ import {
   iemocap,
   libri2mix,
   librispeech,
+  medleySolos,
+  openmic,
   quesst,
   snips,
   speechCommands,
@@ -248,6 +250,46 @@ describe("SUPERB's tasks", () => {
     for (const { first, second, score } of lines)
       expect(score).toBeCloseTo(plda.score(vector(first), vector(second)), 9);
     expect(learner.metrics(asked, "test").eer).toBeLessThan(0.3);
+  });
+
+  test("medley-solos: one instrument by an x-vector, the best epoch of ten", async () => {
+    medleySolos(root);
+    const [entry] = tasksNamed("medley-solos");
+    const [task] = await entry.prepare(root, { hidden: 16 });
+    expect(sizes(task)).toEqual([12, 6, 6]);
+    expect(task.recipe).toMatchObject({
+      steps: 10,
+      evaluateEvery: 1,
+      best: { metric: "accuracy", higher: true },
+    });
+    const [short] = await shortened("medley-solos", 40, 3e-3);
+    const { metrics, best } = (await run([short])).results[0];
+    expect(metrics.accuracy).toBeGreaterThan(0.5);
+    expect(best).toBeDefined();
+  });
+
+  test("openmic: a forest for each instrument on the clips that were labelled", async () => {
+    openmic(root);
+    const [entry] = tasksNamed("openmic");
+    const [task] = await entry.prepare(root);
+    expect(sizes(task)).toEqual([24, 0, 12]);
+    const toy = toyUpstream();
+    // Its second state hears; the task takes the last.
+    const upstream = toyUpstream({
+      layers: 1,
+      hear: async (wave) => {
+        const { frames, layers } = await toy.hear(wave);
+        return { frames, layers: [layers[1]] };
+      },
+    });
+    const [{ metrics, columns, layerWeights }] = (await run([task], upstream)).results;
+    // Of the flute no test clip is labelled.
+    expect(Object.keys(metrics)).toEqual(["f1", "f1.heard", "f1.bass", "f1.cello"]);
+    expect(metrics["f1.bass"]).toBeGreaterThan(0.8);
+    expect(metrics["f1.cello"]).toBeGreaterThan(0.8);
+    expect(metrics.f1).toBeCloseTo((metrics["f1.bass"] + metrics["f1.cello"]) / 2, 12);
+    expect(columns).toEqual({});
+    expect(layerWeights).toEqual([1]);
   });
 
   test("sd: who speaks when, under the best naming and decision", async () => {

@@ -245,3 +245,40 @@ export function covost(root: string): void {
     "CoVoST2/covost_v2.en_de.test.tsv": rows(["B", "DC"], 200),
   });
 }
+
+/** Medley-solos-DB: three instruments, each a pitch; songs in one subset each. */
+export function medleySolos(root: string): void {
+  const rows = ["subset,instrument,instrument_id,song_id,uuid4"];
+  const subsets = { training: 4, validation: 2, test: 2 };
+  for (const [subset, count] of Object.entries(subsets))
+    for (const [i, text] of ["AAA", "BBB", "DDD"].entries())
+      for (let n = 0; n < count; n++) {
+        rows.push(`${subset},instrument${i},${i},${10 * i + n},u${n}`);
+        const file = `Medley-solos-DB_${subset}-${i}_u${n}.wav`;
+        tree(root, { [`Medley-solos-DB/audio/${file}`]: spoken(text, 1 + 0.01 * n, 0.2) });
+      }
+  tree(root, { "Medley-solos-DB/Medley-solos-DB_metadata.csv": rows });
+}
+
+/** OpenMIC-2018: clips with a bass (a low tone), a cello (a higher one), both or none; not everyone was asked about everything. */
+export function openmic(root: string): void {
+  const rows = ["sample_key,instrument,relevance,num_responses"];
+  const parts: Record<"train" | "test", string[]> = { train: [], test: [] };
+  for (let n = 0; n < 36; n++) {
+    const key = `0000${String(n).padStart(2, "0")}_0`;
+    const part = n < 24 ? "train" : "test";
+    const [bass, cello] = [n % 2, Math.floor(n / 2) % 2];
+    parts[part].push(key);
+    if (n % 5 > 0) rows.push(`${key},bass,${bass ? 0.9 : 0.1},3`);
+    if (n % 7 > 0) rows.push(`${key},cello,${cello ? 0.8 : 0.2},3`);
+    if (part === "train") rows.push(`${key},flute,${n % 3 === 0 ? 1 : 0},3`);
+    const text = `${bass ? "A" : "C"}${cello ? "D" : "B"}`;
+    // What a file is shows in its bytes, not in its name.
+    tree(root, { [`openmic-2018/audio/${key.slice(0, 3)}/${key}.ogg`]: spoken(text, 1 + 0.002 * n, 0.15) });
+  }
+  tree(root, {
+    "openmic-2018/openmic-2018-aggregated-labels.csv": rows,
+    "openmic-2018/partitions/split01_train.csv": parts.train,
+    "openmic-2018/partitions/split01_test.csv": parts.test,
+  });
+}

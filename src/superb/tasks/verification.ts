@@ -7,11 +7,11 @@ import { linear } from "../../nn/layers.ts";
 import { additiveMargin } from "../../nn/losses.ts";
 import { lostFrames, statisticsPooling, tdnn, xvectorLayers } from "../../nn/xvector.ts";
 import * as ops from "../../ops/index.ts";
-import { normalInit } from "../../params/params.ts";
+import { normalInit, type Params } from "../../params/params.ts";
 import { i32 } from "../../runtime/program.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { listed, type Parts, speakerOf } from "../build.ts";
-import type { Learner, Prediction, ProbeRecipe, ProbeTask } from "../task.ts";
+import type { HeadInput, Learner, Prediction, ProbeRecipe, ProbeTask } from "../task.ts";
 
 /** The x-vector's own widths: of its layers, of the last of them, and of the embedding. */
 export const XVECTOR = { width: 512, last: 1500, embedding: 512 } as const;
@@ -75,18 +75,12 @@ interface Verifier extends Pick<VerificationTask, "width" | "verification"> {
 }
 
 function verifier({ width, verification, speakers, answers, ids, trials }: Verifier): Learner {
-  const stack = xvectorLayers(width, Math.round((XVECTOR.last / XVECTOR.width) * width));
-  const lost = lostFrames(stack);
   const init = normalInit(Math.sqrt(2 / (speakers + width)));
   let compare = cosine;
   return {
     // Trials compare what the first layer behind the pooling says; the second serves training only.
-    scores({ x, frames }, p) {
-      const h = tdnn(linear(x, p.at("connector"), width), stack, p.at("module"));
-      // Recordings shorter than the layers' context count as one frame.
-      const counts = ops.maximum(ops.sub(ops.cast(frames, "f32"), lost), 1);
-      const pooled = statisticsPooling(h, ops.cast(counts, "i32"));
-      const embedding = linear(pooled, p.at("linear1"), width);
+    scores(input, p) {
+      const embedding = xvectorOf(input, p, width);
       // A rectifier's zeros are no values of a Gaussian.
       return verification.by === "plda" ? embedding : ops.relu(embedding);
     },
@@ -97,8 +91,7 @@ function verifier({ width, verification, speakers, answers, ids, trials }: Verif
         const directions = p.at("objective").get("W", [speakers, width], init);
         return ops.reduceSum(additiveMargin(h, directions, labels, verification), [0]);
       }
-      const h = ops.relu(linear(ops.relu(scores), p.at("linear2"), width));
-      return crossEntropySum(linear(h, p.at("output"), speakers), labels, speakers);
+      return crossEntropySum(classesOf(scores, p, width, speakers), labels, speakers);
     },
     feeds: (items) => ({
       labels: i32(
@@ -131,7 +124,20 @@ function verifier({ width, verification, speakers, answers, ids, trials }: Verif
   };
 }
 
-function crossEntropySum(logits: Tensor, labels: Tensor, classes: number): Tensor {
+/** The x-vector of features, and what its training asks of it. */
+export function xvectorOf({ x, frames }: Pick<HeadInput, "x" | "frames">, p: Params, width: number): Tensor {
+  const stack = xvectorLayers(width, Math.round((XVECTOR.last / XVECTOR.width) * width));
+  const h = tdnn(linear(x, p.at("connector"), width), stack, p.at("module"));
+  // Recordings shorter than the layers' context count as one frame.
+  const counts = ops.maximum(ops.sub(ops.cast(frames, "f32"), lostFrames(stack)), 1);
+  return linear(statisticsPooling(h, ops.cast(counts, "i32")), p.at("linear1"), width);
+}
+
+/** Scores of classes by one more layer behind the embedding. */
+export const classesOf = (embedding: Tensor, p: Params, width: number, classes: number): Tensor =>
+  linear(ops.relu(linear(ops.relu(embedding), p.at("linear2"), width)), p.at("output"), classes);
+
+export function crossEntropySum(logits: Tensor, labels: Tensor, classes: number): Tensor {
   const [batch] = logits.shape;
   const wanted = ops.equal(ops.reshape(labels, [batch, 1]), ops.range(classes));
   return ops.neg(ops.reduceSum(ops.mul(ops.logSoftmax(logits), ops.cast(wanted, "f32")), [0, 1]));

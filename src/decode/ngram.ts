@@ -122,7 +122,9 @@ export function arpaParser(name = "ARPA file"): { line(text: string): void; fini
     into.parent[into.size] = parent;
     into.word[into.size] = word;
     into.logProb[into.size] = logProb * Math.LN10;
-    into.backoff[into.size++] = backoff * Math.LN10;
+    // The highest order has none.
+    if (into.backoff.length > 0) into.backoff[into.size] = backoff * Math.LN10;
+    into.size++;
   };
 
   return {
@@ -137,7 +139,7 @@ export function arpaParser(name = "ARPA file"): { line(text: string): void; fini
         close();
         const order = Number(section[1]);
         if (order !== levels.length + 1 || order > counts.length) fail(`unexpected section ${text}`);
-        entries = newEntries(order, counts[order - 1]);
+        entries = newEntries(order, counts[order - 1], order === counts.length);
         state = "ngrams";
       } else if (text === "\\end\\") {
         close();
@@ -165,14 +167,14 @@ interface Entries extends Omit<Level, "first"> {
   parent: Int32Array;
 }
 
-function newEntries(order: number, count: number): Entries {
+function newEntries(order: number, count: number, highest: boolean): Entries {
   return {
     order,
     size: 0,
     parent: new Int32Array(count),
     word: new Int32Array(count),
     logProb: new Float32Array(count),
-    backoff: new Float32Array(count),
+    backoff: new Float32Array(highest ? 0 : count),
   };
 }
 
@@ -180,34 +182,40 @@ function newEntries(order: number, count: number): Entries {
 function addLevel(levels: Level[], entries: Entries, words: number): void {
   const { parent, word, logProb, backoff, size } = entries;
   const above = levels[levels.length - 1];
-  const order = Uint32Array.from({ length: size }, (_, i) => i);
+  const order = new Uint32Array(size);
+  for (let i = 0; i < size; i++) order[i] = i;
   if (above) {
     // Two stable counting sorts, by word and then by parent: linear, where comparison sorts of 10^8 entries would not be.
-    const byWord = countingSort(order, word, words).order;
-    const byParent = countingSort(byWord, parent, above.word.length);
-    above.first = byParent.first;
-    order.set(byParent.order);
+    const byWord = new Uint32Array(size);
+    countingSort(order, word, words, byWord);
+    above.first = countingSort(byWord, parent, above.word.length, order);
   }
+  // The largest model is larger than half the memory of many machines: as few copies as can be.
   const pick = <A extends Int32Array | Float32Array>(from: A, to: A): A => {
-    for (let i = 0; i < size; i++) to[i] = from[order[i]];
+    for (let i = 0; i < from.length; i++) to[i] = from[order[i]];
     return to;
   };
   levels.push({
     word: pick(word, new Int32Array(size)),
     logProb: pick(logProb, new Float32Array(size)),
-    backoff: pick(backoff, new Float32Array(size)),
-    first: new Int32Array(size + 1),
+    backoff: pick(backoff, new Float32Array(backoff.length)),
+    first: new Int32Array(backoff.length > 0 ? size + 1 : 0),
   });
 }
 
-function countingSort(order: Uint32Array, keys: Int32Array, kinds: number) {
+/** Writes `order` sorted by its keys; where each key's entries begin. */
+function countingSort(
+  order: Uint32Array,
+  keys: Int32Array,
+  kinds: number,
+  sorted: Uint32Array,
+): Int32Array<ArrayBuffer> {
   const first = new Int32Array(kinds + 1);
-  for (const i of order) first[keys[i] + 1]++;
+  for (let i = 0; i < order.length; i++) first[keys[order[i]] + 1]++;
   for (let k = 0; k < kinds; k++) first[k + 1] += first[k];
   const next = first.slice();
-  const sorted = new Uint32Array(order.length);
-  for (const i of order) sorted[next[keys[i]]++] = i;
-  return { order: sorted, first };
+  for (let i = 0; i < order.length; i++) sorted[next[keys[order[i]]]++] = order[i];
+  return first;
 }
 
 /** Entry of a word sequence in the level of its length, or -1. */

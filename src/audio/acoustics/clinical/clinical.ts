@@ -17,6 +17,8 @@ export interface ClinicalInput extends VowelFormantOptions {
   /** Phones that should have been spoken, and those recognised without knowing them. */
   canonical?: readonly string[];
   recognised?: readonly string[];
+  /** What `measureVoice` found in the same samples, where that was called before. */
+  voice?: Voice;
 }
 
 /** Names in the order of `clinicalFeatures`' result; units are in docs/features.md. */
@@ -81,16 +83,25 @@ export function clinicalFeatures(
   requireFrame(samples.length, sampleRate);
   const phones = input.phones ?? [];
   const formants = phones.length > 0 ? vowelFormants(samples, sampleRate, phones, input) : [];
-  return {
-    ...voiceFeatures(samples, sampleRate, phones),
+  const { features, nuclei, speaking } = input.voice ?? measureVoice(samples, sampleRate);
+  const syllables = phones.length > 0 ? countVowels(phones) : nuclei;
+  const found = {
+    ...features,
+    speechRate_perSec: syllables / features.duration_s,
+    articulationRate_perSec: syllables / speaking,
     ...rhythm(phones),
     ...pronunciation(input.recognised ?? [], input.recognised ? (input.canonical ?? []) : []),
     ...vowelSpace(formants),
   };
+  return Object.fromEntries(clinicalNames.map((name) => [name, found[name]])) as ClinicalFeatures;
 }
 
-/** Voice quality and prosody. */
-function voiceFeatures(samples: Float32Array, sampleRate: number, phones: readonly PhoneInterval[]) {
+/** What needs no phones: voice quality, and the prosody but for its rates. */
+export type Voice = ReturnType<typeof measureVoice>;
+
+/** Most of the work of `clinicalFeatures`, which can be done before phones are known. Throws as it does. */
+export function measureVoice(samples: Float32Array, sampleRate: number) {
+  requireFrame(samples.length, sampleRate);
   const noiseRatios: number[] = [];
   const frame = framing(sampleRate, pitchFrameSeconds);
   const toHnr = harmonicsToNoise(frame, pitchWindow(frame));
@@ -112,8 +123,7 @@ function voiceFeatures(samples: Float32Array, sampleRate: number, phones: readon
   const pauses = activity.pauses.map(([from, to]) => (to - from) * frameStepSeconds);
   const pausing = pauses.reduce((sum, p) => sum + p, 0);
   const duration = (end - first) * frameStepSeconds;
-  const syllables = phones.length > 0 ? countVowels(phones) : activity.nuclei.length;
-  return {
+  const features = {
     jitterLocal_percent: 100 * quality.overall.jitterLocal,
     shimmerLocal_percent: 100 * quality.overall.shimmerLocal,
     hnr_dB: orNaN(noiseRatios, mean),
@@ -128,12 +138,11 @@ function voiceFeatures(samples: Float32Array, sampleRate: number, phones: readon
     level_stddev_dB: orNaN(levels, deviation),
     level_range_dB: orNaN(levels, (x) => percentile(x, 0.95) - percentile(x, 0.05)),
     duration_s: duration,
-    speechRate_perSec: syllables / duration,
-    articulationRate_perSec: syllables / (duration - pausing),
     pauses: pauses.length,
     pauseMean_s: orNaN(pauses, mean),
     pauseShare_percent: (100 * pausing) / duration,
   };
+  return { features, nuclei: activity.nuclei.length, speaking: duration - pausing };
 }
 
 /** Number of breaks between voiced stretches, and their share of the time from the first voiced frame to the last. */

@@ -1,4 +1,8 @@
-import { type ClinicalFeatures, clinicalFeatures } from "../../../audio/acoustics/clinical/clinical.ts";
+import {
+  type ClinicalFeatures,
+  clinicalFeatures,
+  measureVoice,
+} from "../../../audio/acoustics/clinical/clinical.ts";
 import { logMel } from "../../../audio/spectra.ts";
 import type { Vocabulary } from "../../../corpus/vocab.ts";
 import { forcedAlign, greedyDecode } from "../../../decode/ctc.ts";
@@ -75,7 +79,12 @@ export async function hearRecording(
   expected?: readonly string[],
 ): Promise<HeardRecording> {
   const { inference, vocabulary, phonemes, severity, sampleRate } = model;
-  const { frames, scores, hidden } = await inference.hear(samples);
+  // The model computes on the runtime's threads; what needs nothing of it is measured meanwhile.
+  const hearing = inference.hear(samples);
+  hearing.catch(() => {});
+  const voice = measureVoice(samples, sampleRate);
+  const spectrum = spectrumOf(samples, sampleRate);
+  const { frames, scores, hidden } = await hearing;
   const secondsPerFrame = samples.length / sampleRate / frames;
   const timed = ({
     symbol,
@@ -108,6 +117,7 @@ export async function hearRecording(
   const phones = intervals(aligned ?? heard, samples.length / sampleRate, vocabulary);
   const clinical = clinicalFeatures(samples, sampleRate, {
     phones,
+    voice,
     ...(expected !== undefined && { canonical: expected, recognised: heard.map(({ symbol }) => symbol) }),
   });
   return {
@@ -116,7 +126,7 @@ export async function hearRecording(
     ...(aligned && { aligned }),
     clinical,
     pooled: pooledOf(hidden[0].data as Float32Array, frames),
-    spectrum: spectrumOf(samples, sampleRate),
+    spectrum,
   };
 }
 

@@ -18,7 +18,7 @@ const recipe = (steps: number, batch: number, lr: number, metric: string, higher
 export const phonemesOf = (parts: Parts): ProbeTask =>
   sequenceTask(
     {
-      ...{ name: "pretext-phonemes", recipe: recipe(400, 16, 5e-3, "per", false), columns: {} },
+      ...{ name: "pretext-phonemes", recipe: recipe(200, 16, 1e-2, "per", false), columns: {} },
       notes: ["phones are the canonical ones of the words, not what learners of English said"],
       ...{ head: { projection: 128 }, vocabulary: { unit: "phones", dropStress: true } },
       ...{ rates: { per: "phones" }, headline: "per" },
@@ -29,8 +29,8 @@ export const phonemesOf = (parts: Parts): ProbeTask =>
 /** Whether two recordings are of one speaker: all pairs of twelve new speakers' recordings. */
 export function verificationOf(parts: Parts): Promise<ProbeTask> {
   const width = 64;
-  // Ten epochs of VoxCeleb1 are 46,000 updates; here they would be two hundred.
-  const given = pldaRecipe(parts.train.length, { epochs: 30, width });
+  // Ten epochs of VoxCeleb1 are 46,000 updates; here they would be seventy.
+  const given = pldaRecipe(parts.train.length, { epochs: 20, width });
   return verificationTask(
     {
       ...{ name: "pretext-verification", recipe: given, columns: {}, width, verification: PLDA, shortest: 0 },
@@ -45,7 +45,7 @@ export function verificationOf(parts: Parts): Promise<ProbeTask> {
 export const ageOf = (parts: Parts): ProbeTask =>
   classTask(
     {
-      ...{ name: "pretext-age", recipe: recipe(300, 16, 1e-3, "accuracy", true), columns: {} },
+      ...{ name: "pretext-age", recipe: recipe(150, 16, 2e-3, "accuracy", true), columns: {} },
       notes: ["four age bands of speakers from 6 to 33"],
       ...{ projection: 128, labels: ["age"], answerOf: (u) => ageBand(Number(labelOf(u, "age"))) ?? "other" },
     },

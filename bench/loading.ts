@@ -12,7 +12,7 @@ import { parseRecipe } from "../src/train/recipe.ts";
 import { ParameterStore } from "../src/train/store.ts";
 import { upstreamOf } from "../src/upstreams/index.ts";
 import { writeSafetensors } from "../src/weights/safetensors.ts";
-import { LAYOUTS } from "./layouts.ts";
+import { layoutNamed } from "./layouts.ts";
 
 const USAGE = `node --import tsx bench/loading.ts [NAME]
 
@@ -20,11 +20,8 @@ Writes a checkpoint of a released layout (xls-r-300m by default) with random wei
 training does, and prints that process's peak memory beside the size of the weights.`;
 
 const [name = "xls-r-300m", folder] = process.argv.slice(2);
-if (!Object.hasOwn(LAYOUTS, name)) {
-  console.error(`${USAGE}\n\nNAME is one of ${Object.keys(LAYOUTS).join(", ")}`);
-  process.exit(2);
-}
-const upstream = upstreamOf(LAYOUTS[name], name);
+const config = layoutNamed(name, USAGE);
+const upstream = upstreamOf(config, name);
 const table = new ParameterTable();
 const audio = ops.input("audio", [symbol("batch"), symbol("samples")]);
 upstream.forward({ audio }, table.at(upstream.prefix));
@@ -33,7 +30,7 @@ const specs = [...table.specs.values()];
 if (folder === undefined) {
   const scratch = mkdtempSync(join(tmpdir(), "loading-"));
   try {
-    writeJson(join(scratch, "config.json"), LAYOUTS[name]);
+    writeJson(join(scratch, "config.json"), config);
     const rng = random(1, "weights");
     writeSafetensors(
       join(scratch, "model.safetensors"),

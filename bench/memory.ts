@@ -13,7 +13,7 @@ import { recomputed } from "../src/train/stepper.ts";
 import { ParameterStore } from "../src/train/store.ts";
 import { stepSizes, traceTraining } from "../src/train/task.ts";
 import { upstreamOf } from "../src/upstreams/index.ts";
-import { LAYOUTS } from "./layouts.ts";
+import { layoutNamed } from "./layouts.ts";
 
 const USAGE = `node --import tsx bench/memory.ts NAME [--batch 4] [--seconds 5] [--freeze feature_extractor] [--recompute] [--steps 2] [--threads 2] [--json]
 
@@ -34,11 +34,7 @@ const { values, positionals } = parseArgs({
   },
 });
 const [name = ""] = positionals;
-if (!Object.hasOwn(LAYOUTS, name)) {
-  console.error(`${USAGE}\n\nNAME is one of ${Object.keys(LAYOUTS).join(", ")}`);
-  process.exit(2);
-}
-const config = LAYOUTS[name];
+const config = layoutNamed(name, USAGE);
 const upstream = upstreamOf(config, name);
 const model: Model = { config, settings: upstream.settings, upstream, masked: !upstream.padSensitive };
 const plan: StepPlan = {

@@ -8,7 +8,7 @@ import { symbol } from "../src/tensor/dims.ts";
 import { evaluationGraph } from "../src/train/program.ts";
 import { ParameterStore } from "../src/train/store.ts";
 import { upstreamOf } from "../src/upstreams/index.ts";
-import { LAYOUTS } from "./layouts.ts";
+import { layoutNamed } from "./layouts.ts";
 
 const USAGE = `node --import tsx bench/upstreams.ts NAME [--batch 1] [--seconds 5] [--threads 2] [--json]
 
@@ -25,15 +25,12 @@ const { values, positionals } = parseArgs({
   },
 });
 const [name = ""] = positionals;
-if (!Object.hasOwn(LAYOUTS, name)) {
-  console.error(`${USAGE}\n\nNAME is one of ${Object.keys(LAYOUTS).join(", ")}`);
-  process.exit(2);
-}
+const config = layoutNamed(name, USAGE);
 const batch = Number(values.batch);
 const samples = 16_000 * Number(values.seconds);
 
 const began = performance.now();
-const upstream = upstreamOf(LAYOUTS[name], name);
+const upstream = upstreamOf(config, name);
 const table = new ParameterTable();
 const audio = ops.input("audio", [symbol("batch"), symbol("samples")]);
 const frames = ops.input("frames", [symbol("batch")], "i32");

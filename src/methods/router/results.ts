@@ -11,7 +11,7 @@ import { train } from "../../train/trainer.ts";
 import { readJsonObject } from "../../weights/shards.ts";
 import type { ReplicationOptions, ReplicationOutcome } from "../replications.ts";
 import { analyseMasks, type MaskAnalysis } from "./analyse.ts";
-import { cellOf, derivedCorpus, metricOf, type Runner, runCells, runFolder } from "./replication/cells.ts";
+import { cellOf, derivedCorpus, type Runner, runCells, runFolder } from "./replication/cells.ts";
 import {
   ablationSpecs,
   FULL,
@@ -38,7 +38,7 @@ import {
   phoneRows,
   type Results,
   type Row,
-  table,
+  taskTable,
 } from "./replication/section.ts";
 
 /**
@@ -269,10 +269,6 @@ function sectionOf(
   const from =
     upstream ??
     "a transformer of 4 layers and 128 channels over log mel features, trained on phones of synthetic English (supervised: a stand-in for the paper's self-supervised upstreams)";
-  const rows = [...parts.tasks].flatMap(([{ method, language }, result]) => {
-    const value = metricOf(result, "test.task.accuracy");
-    return value === undefined ? [] : [[language, method, (100 * value).toFixed(1)]];
-  });
   return [
     `\`voxsmith results router${tiny ? " --tiny" : ""}\`, from ${from}. Synthetic speech of espeak-ng in ${scale.languages.length - 1} languages, 12 sentences each, speakers disjoint between parts (sentences are not: this measures new voices, not new words), and real English (speechocean762). Phoneme error rates in % on the test part; sparsity and checkpoint are chosen on the validation part.`,
     "### Claims",
@@ -288,6 +284,6 @@ function sectionOf(
     "### Modules and layers",
     errorTable(parts.ablations),
     "### Other tasks (accuracy in %)",
-    table(["task", "method", "accuracy"], rows),
+    taskTable(parts.tasks),
   ].join("\n\n");
 }

@@ -2,7 +2,12 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { claimsOf, errorTable, type Row } from "../../../src/methods/router/replication/section.ts";
+import {
+  claimsOf,
+  errorTable,
+  type Row,
+  taskTable,
+} from "../../../src/methods/router/replication/section.ts";
 import { replicate } from "../../../src/methods/router/results.ts";
 import { dataDir } from "../../shared.ts";
 
@@ -50,6 +55,19 @@ describe("claims of the replication", () => {
     expect(claims[5].found).toBe("0.5: 30.0 against 40.0; 0.9: 80.0 against 70.0");
     expect(claimsOf([], [], [], [], undefined).every(({ holds }) => holds === undefined)).toBe(true);
     expect(errorTable(chosen)).toContain("| mask order-preserving 0.1 | 21.0 ± 1.4 |");
+  });
+});
+
+describe("the table of other tasks", () => {
+  it("names the sparsity that validation chose, which need not be the best in the test", () => {
+    const of = (method: string, valid: number, test: number) => [
+      { method, language: "keyword" },
+      { status: "finished", metrics: { "valid.task.accuracy": valid, "test.task.accuracy": test } },
+    ];
+    const runs = [of("weights", 0.9, 0.9), of("mask 0.1", 0.8, 0.7), of("mask 0.2", 0.7, 0.8)];
+    const shown = taskTable(new Map(runs as never));
+    expect(shown).toContain("| keyword | mask 0.1 (chosen) | 80.0 | 70.0 |");
+    expect(shown).toContain("| keyword | mask 0.2 | 70.0 | 80.0 |");
   });
 });
 

@@ -209,6 +209,31 @@ export function errorTable(rows: readonly Row[]): string {
   );
 }
 
+/** Accuracies of other tasks by method; of the masks the one that validation chooses is named (Table 5's optimal sparsity). */
+export function taskTable(tasks: Results): string {
+  const rows = [...tasks].flatMap(([{ method, language }, result]) => {
+    const [valid, test] = ["valid.task.accuracy", "test.task.accuracy"].map((name) => metricOf(result, name));
+    return valid === undefined || test === undefined ? [] : [{ task: language, method, valid, test }];
+  });
+  const chosen = new Set(
+    rows.filter((row) => {
+      const masks = rows.filter(({ task, method }) => task === row.task && isMask(method));
+      return (
+        masks.length > 1 && row === masks.reduce((best, mask) => (mask.valid > best.valid ? mask : best))
+      );
+    }),
+  );
+  return table(
+    ["task", "method", "validation", "test"],
+    rows.map((row) => [
+      row.task,
+      chosen.has(row) ? `${row.method} (chosen)` : row.method,
+      percent(row.valid),
+      percent(row.test),
+    ]),
+  );
+}
+
 export const table = (header: readonly string[], rows: readonly (readonly string[])[]): string =>
   [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
 

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from "node:fs";
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { UserError } from "../errors.ts";
 import { type Measured, shrinkRun } from "../methods/router/shrink.ts";
 import { newCommand, printResult, whole } from "./command.ts";
@@ -9,6 +9,7 @@ interface Options {
   out: string;
   ffn: number;
   heads: number;
+  by: "magnitude" | "scores";
   threads?: number;
 }
 
@@ -22,6 +23,14 @@ export function command(): Command {
     .requiredOption("--out <folder>", "where the smaller model goes")
     .option("--ffn <share>", "share of feed-forward channels to take out of each layer", share, 0)
     .option("--heads <share>", "share of attention heads to take out of each layer", share, 0)
+    .addOption(
+      new Option(
+        "--by <what>",
+        "what counts: magnitudes of effective weights, or the scores of a run with masks",
+      )
+        .choices(["magnitude", "scores"])
+        .default("magnitude"),
+    )
     .option("--threads <n>", "processor threads of the measurement", whole)
     .action(async (folder: string, options: Options) => {
       if (options.ffn === 0 && options.heads === 0)

@@ -6,7 +6,10 @@ import { bytesOf } from "../weights/tensor-file.ts";
 import type { MaskBits, WeightMasks } from "./masks.ts";
 import type { ParameterStore } from "./store.ts";
 
-/** The file of a run that holds its masks: for each matrix its bits (U8), and which backbone they are over. */
+/**
+ * The file of a run that holds its masks: for each matrix its bits (U8), the sums of its scores' magnitudes by output and by input
+ * (`NAME.outputs`, `NAME.inputs`, F32), and which backbone they are over.
+ */
 export const MASKS = "masks.safetensors";
 
 /**
@@ -46,7 +49,14 @@ export function writeMasks(folder: string, masks: WeightMasks, store: ParameterS
   );
   writeSafetensors(
     join(folder, MASKS),
-    bits.map(({ name, bits }) => ({ name, dtype: "U8" as const, shape: [bits.length], data: bits })),
+    bits.flatMap(({ name, bits, shape }) => {
+      const { outputs, inputs } = marginals(store.scores(name), shape);
+      return [
+        { name, dtype: "U8" as const, shape: [bits.length], data: bits },
+        { name: `${name}.outputs`, dtype: "F32" as const, shape: [outputs.length], data: outputs },
+        { name: `${name}.inputs`, dtype: "F32" as const, shape: [inputs.length], data: inputs },
+      ];
+    }),
     {
       format: "voxsmith-masks",
       backbone: backboneOf(masks, store, prefix),
@@ -54,6 +64,43 @@ export function writeMasks(folder: string, masks: WeightMasks, store: ParameterS
       own: JSON.stringify(own),
     },
   );
+}
+
+/** Sums of magnitudes over the rows and the columns of a matrix [outputs, inputs]. */
+export interface Marginals {
+  readonly outputs: Float32Array;
+  readonly inputs: Float32Array;
+}
+
+export function marginals(values: Float32Array, shape: readonly number[]): Marginals {
+  const [rows, columns] = shape;
+  const sums = { outputs: new Float64Array(rows), inputs: new Float64Array(columns) };
+  for (let o = 0; o < rows; o++)
+    for (let i = 0; i < columns; i++) {
+      const magnitude = Math.abs(values[o * columns + i]);
+      sums.outputs[o] += magnitude;
+      sums.inputs[i] += magnitude;
+    }
+  return { outputs: Float32Array.from(sums.outputs), inputs: Float32Array.from(sums.inputs) };
+}
+
+/** What the scores of a run's masked matrices add up to. @throws UserError where its file is none of masks, or of an older version */
+export function readMarginals(path: string): Map<string, Marginals> {
+  const file = openSafetensors(path);
+  try {
+    const names = Object.keys(JSON.parse(file.metadata.shapes ?? "{}"));
+    const lacking = names.find((name) => !file.infos.has(`${name}.outputs`));
+    if (names.length === 0 || lacking !== undefined)
+      throw new UserError(`${path}: holds no sums of scores; train the run anew to have them`);
+    return new Map(
+      names.map((name) => [
+        name,
+        { outputs: file.readF32(`${name}.outputs`), inputs: file.readF32(`${name}.inputs`) },
+      ]),
+    );
+  } finally {
+    file.close();
+  }
 }
 
 export interface StoredMasks {

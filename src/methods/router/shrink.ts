@@ -4,6 +4,7 @@ import { UserError } from "../../errors.ts";
 import { compile } from "../../runtime/cpu.ts";
 import { f32, i32 } from "../../runtime/program.ts";
 import { exportModel } from "../../train/export.ts";
+import { MASKS, type Marginals, marginals, readMarginals } from "../../train/mask-file.ts";
 import { modelOf } from "../../train/model.ts";
 import { type OpenedModel, openModel } from "../../train/open-model.ts";
 import { evaluationGraph } from "../../train/program.ts";
@@ -13,14 +14,16 @@ import { storeOf } from "../../train/trained-task.ts";
 
 /**
  * Structured pruning: whole channels of the feed-forward blocks and whole attention heads are taken out, equally many in each layer, so
- * that what is left is a smaller dense model. What counts least goes: the sum of the magnitudes of a channel's or head's
- * *effective* weights, which a run's masks have a say in.
+ * that what is left is a smaller dense model. What counts least goes: by the sum of the magnitudes of a channel's or head's
+ * *effective* weights, which a run's masks have a say in, or of the scores themselves.
  */
 export interface ShrinkOptions {
   /** Share of feed-forward channels to take out of each layer. */
   readonly ffn: number;
   /** Share of attention heads to take out of each layer. */
   readonly heads: number;
+  /** What counts: the magnitudes of the effective weights (default), or those of the scores that a run with masks learned. */
+  readonly by?: "magnitude" | "scores";
   readonly threads?: number;
 }
 
@@ -67,13 +70,18 @@ export async function shrinkRun(folder: string, out: string, options: ShrinkOpti
   };
   const store = storeOf(small);
   const chosen = new Map<string, number[]>();
+  let layers = 0;
+  const importance = importanceBy(options.by, folder, model.store);
   for (const name of model.store.specs.keys()) {
     const layer = /^(.*layers\.\d+\.)feed_forward\.intermediate_dense\.weight$/.exec(name)?.[1];
     if (layer === undefined) continue;
-    chosen.set(`${layer}feed_forward`, importantChannels(model.store, layer, channels, keepChannels));
-    chosen.set(`${layer}attention`, importantHeads(model.store, layer, { heads, width, keep: keepHeads }));
+    layers++;
+    if (keepChannels < channels)
+      chosen.set(`${layer}feed_forward`, importantChannels(importance, layer, channels, keepChannels));
+    if (keepHeads < heads)
+      chosen.set(`${layer}attention`, importantHeads(importance, layer, { heads, width, keep: keepHeads }));
   }
-  if (chosen.size === 0) throw new UserError(`${folder}: has no transformer layers to take channels out of`);
+  if (layers === 0) throw new UserError(`${folder}: has no transformer layers to take channels out of`);
   for (const [name, { shape }] of store.specs) {
     const [, block, part] = /^(.*layers\.\d+\.(?:feed_forward|attention))\.(.*)$/.exec(name) ?? [];
     const kept = block === undefined ? undefined : chosen.get(block);
@@ -102,32 +110,49 @@ function largest(importance: Float64Array, keep: number): number[] {
   return order.slice(0, keep).sort((a, b) => a - b);
 }
 
-/** Channels by the magnitudes of what leads to them and from them. */
-function importantChannels(store: ParameterStore, layer: string, channels: number, keep: number): number[] {
-  const importance = new Float64Array(channels);
-  const into = store.array(`${layer}feed_forward.intermediate_dense.weight`);
-  const from = store.array(`${layer}feed_forward.output_dense.weight`);
-  const inner = into.length / channels;
-  for (let i = 0; i < into.length; i++) importance[Math.floor(i / inner)] += Math.abs(into[i]);
-  for (let i = 0; i < from.length; i++) importance[i % channels] += Math.abs(from[i]);
-  return largest(importance, keep);
+/** What leads to and from each output and input of a matrix. */
+type Importance = (name: string) => Marginals;
+
+/** By the magnitudes of effective weights, or by scores, whose matrices have scales of their own. */
+function importanceBy(by: ShrinkOptions["by"], folder: string, store: ParameterStore): Importance {
+  if (by !== "scores") return (name) => marginals(store.array(name), store.specs.get(name)!.shape);
+  const path = join(folder, MASKS);
+  if (!existsSync(path))
+    throw new UserError(`--by scores: ${path} does not exist; only runs with a \`plan.mask\` have scores`);
+  const scores = readMarginals(path);
+  return (name) => {
+    const found = scores.get(name);
+    if (found === undefined)
+      throw new UserError(
+        `--by scores: the run has no scores for ${name}; its \`plan.mask.modules\` left it out`,
+      );
+    const total = found.outputs.reduce((sum, x) => sum + x, 0);
+    return { outputs: found.outputs.map((x) => x / total), inputs: found.inputs.map((x) => x / total) };
+  };
+}
+
+/** Channels by what leads to them and from them. */
+function importantChannels(of: Importance, layer: string, channels: number, keep: number): number[] {
+  const into = of(`${layer}feed_forward.intermediate_dense.weight`).outputs;
+  const from = of(`${layer}feed_forward.output_dense.weight`).inputs;
+  return largest(
+    Float64Array.from({ length: channels }, (_, c) => into[c] + from[c]),
+    keep,
+  );
 }
 
 /** Rows of the three projections (columns of the fourth) that belong to the heads that are kept. */
 function importantHeads(
-  store: ParameterStore,
+  of: Importance,
   layer: string,
   { heads, width, keep }: { heads: number; width: number; keep: number },
 ): number[] {
   const importance = new Float64Array(heads);
-  for (const part of ["q_proj", "k_proj", "v_proj"]) {
-    const weights = store.array(`${layer}attention.${part}.weight`);
-    const each = weights.length / heads;
-    for (let i = 0; i < weights.length; i++) importance[Math.floor(i / each)] += Math.abs(weights[i]);
-  }
-  const out = store.array(`${layer}attention.out_proj.weight`);
-  for (let i = 0; i < out.length; i++)
-    importance[Math.floor((i % (heads * width)) / width)] += Math.abs(out[i]);
+  const add = (sums: Float32Array) => {
+    for (const [i, sum] of sums.entries()) importance[Math.floor(i / width)] += sum;
+  };
+  for (const part of ["q_proj", "k_proj", "v_proj"]) add(of(`${layer}attention.${part}.weight`).outputs);
+  add(of(`${layer}attention.out_proj.weight`).inputs);
   return largest(importance, keep).flatMap((head) =>
     Array.from({ length: width }, (_, i) => head * width + i),
   );

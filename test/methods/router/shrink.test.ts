@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { shrinkRun } from "../../../src/methods/router/shrink.ts";
 import { evaluateRun } from "../../../src/train/evaluate-run.ts";
 import { exportModel } from "../../../src/train/export.ts";
+import { marginals, readMarginals } from "../../../src/train/mask-file.ts";
 import { openModel } from "../../../src/train/open-model.ts";
 import { parseRecipe } from "../../../src/train/recipe.ts";
 import { train } from "../../../src/train/trainer.ts";
@@ -66,6 +67,40 @@ describe("structured pruning", () => {
     for (const [name, { data }] of Object.entries(heard[0]))
       for (const [i, value] of (data as Float32Array).entries())
         expect((heard[1][name].data as Float32Array)[i]).toBeCloseTo(value, 5);
+  });
+
+  it("goes by the scores that a run learned, where it learned them", async () => {
+    const path = join(at("run"), "masks.safetensors");
+    await shrinkRun(at("run"), at("scored"), { ffn: 0.25, heads: 0, by: "scores", threads: 1 });
+    const [whole, small] = [openModel(at("run")).store, openModel(at("scored")).store];
+    const scores = readMarginals(path);
+    for (const layer of [0, 1]) {
+      const block = `wav2vec2.encoder.layers.${layer}.feed_forward`;
+      const [into, from] = ["intermediate_dense", "output_dense"].map(
+        (part) => scores.get(`${block}.${part}.weight`)!,
+      );
+      const share = (sums: Float32Array) => sums.map((x) => x / sums.reduce((a, b) => a + b, 0));
+      const importance = share(into.outputs).map((x, c) => x + share(from.inputs)[c]);
+      const kept = [...importance.keys()].sort((a, b) => importance[b] - importance[a]).slice(0, 24);
+      const bias = whole.array(`${block}.intermediate_dense.bias`);
+      expect([...small.array(`${block}.intermediate_dense.bias`)]).toEqual(
+        kept.sort((a, b) => a - b).map((c) => bias[c]),
+      );
+    }
+    // Only feed-forward blocks were masked.
+    await expect(shrinkRun(at("run"), at("no"), { ffn: 0, heads: 0.5, by: "scores" })).rejects.toThrow(
+      /no scores for .*attention/,
+    );
+    await expect(shrinkRun(at("zeroed"), at("no"), { ffn: 0.5, heads: 0, by: "scores" })).rejects.toThrow(
+      /only runs with a `plan.mask` have scores/,
+    );
+  });
+
+  it("adds up the magnitudes of a matrix by output and by input", () => {
+    expect(marginals(Float32Array.of(1, -2, 3, 4, -5, 6), [2, 3])).toEqual({
+      outputs: Float32Array.of(6, 15),
+      inputs: Float32Array.of(5, 7, 9),
+    });
   });
 
   it("refuses what is no run", async () => {

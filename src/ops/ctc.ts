@@ -24,43 +24,44 @@ interface TrellisAttrs {
 
 const trellisOp = defineOp<TrellisAttrs>({
   name: "ctcTrellis",
-  doc: "s_t = emission_t + logsumexp of s_(t-1) at the same, the previous and (where `skip` is 0, not -1e30) the one before; frames that are not valid keep the state. Reverse walks back from the `start` states.",
+  doc: "s_t = emission_t + logsumexp over k of s_(t-1), k states before, plus the penalty [batch, k, states] of that step (k = 0, 1, 2); frames that are not valid keep the state. Reverse walks back from the `start` states, and looks k states ahead.",
   infer: (inputs) => {
-    const [emissions, skip, valid, start] = inputs;
+    const [emissions, penalties, valid, start] = inputs;
     const [frames, batch, states] = emissions.shape;
     if (
-      !sameShape(skip.shape, [batch, states]) ||
+      !sameShape(penalties.shape, [batch, 3, states]) ||
       !sameShape(valid.shape, [frames, batch, 1]) ||
       !sameShape(start.shape, [batch, states])
     )
       throw new Error(
-        `${describe("ctcTrellis", inputs, ["emissions", "skip", "valid", "start"])}: wants [frames, batch, states], [batch, states], [frames, batch, 1] and [batch, states]`,
+        `${describe("ctcTrellis", inputs, ["emissions", "penalties", "valid", "start"])}: wants [frames, batch, states], [batch, 3, states], [frames, batch, 1] and [batch, states]`,
       );
     return [emissions];
   },
-  emit: (e, [emissions, skip, valid, start], { reverse }, node) => {
+  emit: (e, [emissions, penalties, valid, start], { reverse }, node) => {
     const [, batch, states] = node.inputs[0].shape;
     const state: TensorType = { shape: [batch, states], dtype: "f32" };
-    const constant = (values: number[]) => e.constant("i64", [values.length], values);
-    const margin = e.node("Expand", [e.constant("f32", [1, 1], [NEVER]), e.sizes([batch, 2])]);
-    const end = e.sizes([addDim(states, 2)]);
+    const whole = (value: number) => e.constant("i64", [], [value]);
+    // Which state is looked at: one gather a frame instead of three slices. What lies outside is forbidden by its penalty.
+    const size = e.node("Squeeze", [e.sizes([states])]);
+    const places = e.node("Range", [whole(0), size, whole(1)]);
+    const last = e.node("Sub", [size, whole(1)]);
+    const looked = [0, 1, 2].map((k) => {
+      const place = reverse
+        ? e.node("Min", [e.node("Add", [places, whole(k)]), last])
+        : e.node("Max", [e.node("Sub", [places, whole(k)]), whole(0)]);
+      return e.node("Unsqueeze", [place, e.constant("i64", [1], [0])]);
+    });
+    const indices = e.node("Concat", looked, { axis: 0 });
     const body = e.subgraph(
       "ctc",
       [state, state, { shape: [batch, 1], dtype: "bool" }],
       (b, [before, emission, isValid]) => {
-        const wide = b.node("Concat", reverse ? [before, margin] : [margin, before], { axis: 1 });
-        const part = (from: number) => {
-          const to = from === 2 ? end : e.node("Sub", [end, constant([2 - from])]);
-          return b.node("Unsqueeze", [
-            b.node("Slice", [wide, constant([from]), to, constant([1])]),
-            constant([0]),
-          ]);
-        };
-        const [same, next, overNext] = reverse ? [part(0), part(1), part(2)] : [part(2), part(1), part(0)];
-        const paths = b.node("Concat", [same, next, b.node("Add", [overNext, skip])], { axis: 0 });
-        const sum = b.node("ReduceLogSumExp", [paths, constant([0])], { keepdims: 0 });
+        const paths = b.node("Add", [b.node("Gather", [before, indices], { axis: 1 }), penalties]);
+        const sum = b.node("ReduceLogSumExp", [paths, b.constant("i64", [1], [1])], { keepdims: 0 });
         const now = b.node("Where", [isValid, b.node("Add", [emission, sum]), before]);
-        return [now, now];
+        // An output may not be two outputs at once.
+        return [now, b.node("Identity", [now])];
       },
       [state, state],
     );
@@ -77,7 +78,7 @@ const trellisOp = defineOp<TrellisAttrs>({
   },
   vjp: { nonDifferentiable: "ctcLoss has its gradient in closed form" },
   traits: {},
-  reference: ([emissions, skip, valid, start], { reverse }) => {
+  reference: ([emissions, penalties, valid, start], { reverse }) => {
     const [frames, batch, states] = emissions.shape;
     const data = new Float64Array(emissions.data.length);
     const towards = reverse ? 1 : -1;
@@ -85,12 +86,16 @@ const trellisOp = defineOp<TrellisAttrs>({
       const t = reverse ? frames - 1 - step : step;
       for (let b = 0; b < batch; b++) {
         const before = (s: number) => {
-          if (s < 0 || s >= states) return NEVER;
-          return step === 0 ? start.data[b * states + s] : data[((t + towards) * batch + b) * states + s];
+          const inside = Math.min(states - 1, Math.max(0, s));
+          return step === 0
+            ? start.data[b * states + inside]
+            : data[((t + towards) * batch + b) * states + inside];
         };
         for (let s = 0; s < states; s++) {
           const at = (t * batch + b) * states + s;
-          const paths = [before(s), before(s + towards), before(s + 2 * towards) + skip.data[b * states + s]];
+          const paths = [0, 1, 2].map(
+            (k) => before(s + k * towards) + penalties.data[(b * 3 + k) * states + s],
+          );
           const top = Math.max(...paths);
           const sum = top + Math.log(paths.reduce((total, p) => total + Math.exp(p - top), 0));
           data[at] = valid.data[t * batch + b] ? emissions.data[at] + sum : before(s);
@@ -102,7 +107,14 @@ const trellisOp = defineOp<TrellisAttrs>({
   samples: [false, true].map((reverse) => ({
     inputs: [
       { shape: [4, 2, 5], range: [-3, 0] as const },
-      { shape: [2, 5], values: [NEVER, NEVER, NEVER, 0, NEVER, NEVER, NEVER, NEVER, NEVER, NEVER] },
+      {
+        shape: [2, 3, 5],
+        values: [0, 1].flatMap((b) => [
+          ...[0, 0, 0, 0, 0],
+          ...(reverse ? [0, 0, 0, 0, NEVER] : [NEVER, 0, 0, 0, 0]),
+          ...[0, 1, 2, 3, 4].map((s) => (b === 0 && s === (reverse ? 1 : 3) ? 0 : NEVER)),
+        ]),
+      },
       { shape: [4, 2, 1], dtype: "bool" as const, values: [1, 1, 1, 1, 1, 1, 1, 0] },
       { shape: [2, 5], values: [0, NEVER, NEVER, NEVER, NEVER, 0, NEVER, NEVER, NEVER, NEVER] },
     ],
@@ -110,7 +122,7 @@ const trellisOp = defineOp<TrellisAttrs>({
   })),
 });
 const trellis = (
-  inputs: [emissions: Tensor, skip: Tensor, valid: Tensor, start: Tensor],
+  inputs: [emissions: Tensor, penalties: Tensor, valid: Tensor, start: Tensor],
   reverse: boolean,
 ): Tensor => trellisOp(inputs, { reverse })[0];
 
@@ -123,8 +135,9 @@ interface CtcAttrs {
 interface Lattice {
   /** [batch, states, vocabulary], 1 where a state emits a symbol. */
   symbols: Tensor;
-  skip: Tensor;
-  skipBack: Tensor;
+  /** What a step costs by the states it leaps, [batch, 3, states]: 0 where it is allowed; forwards and backwards. */
+  forwards: Tensor;
+  backwards: Tensor;
   valid: Tensor;
   start: Tensor;
   last: Tensor;
@@ -149,7 +162,16 @@ function lattice([logits, labels, frames, targets]: readonly Tensor[], blank: nu
   // A state may be entered past a blank where it is a label and differs from the label before.
   const [now, before] = [slice(sequence, 1, 2, states), slice(sequence, 1, 0, addDim(states, -2))];
   const open = where(equal(now, before), 0, where(equal(now, scalar(blank, "i32")), 0, scalar(1)));
-  const penalty = (allowed: Tensor) => mul(sub(1, allowed), NEVER);
+  const penalties = (...allowed: Tensor[]) =>
+    concat(
+      allowed.map((each) => {
+        const penalty = mul(sub(1, each), NEVER);
+        return reshape(expand(penalty, [batch, states]), [batch, 1, states]);
+      }),
+      1,
+    );
+  const stay = scalar(1);
+  const inner = expand(constant([1, 1], [1]), [1, addDim(states, -1)]);
   const place = reshape(range(states), [1, states]);
   const lengths = reshape(targets, [batch, 1]);
   const end = add(lengths, lengths);
@@ -159,8 +181,8 @@ function lattice([logits, labels, frames, targets]: readonly Tensor[], blank: nu
   const time32 = reshape(range(time), [time, 1, 1]);
   return {
     symbols,
-    skip: penalty(pad(open, 1, 2, 0)),
-    skipBack: penalty(pad(open, 1, 0, 2)),
+    forwards: penalties(stay, pad(inner, 1, 1, 0), pad(open, 1, 2, 0)),
+    backwards: penalties(stay, pad(inner, 1, 0, 1), pad(open, 1, 0, 2)),
     valid: less(time32, reshape(frames, [1, batch, 1])),
     start: expand(first, [batch, states]),
     last: zeroAt(isEnd),
@@ -175,7 +197,7 @@ function logSumExp(x: Tensor): Tensor {
 
 /** ln P(labels | logits), [batch, 1]; about -1e30 where there is no alignment. */
 function logLikelihood(l: Lattice, targets: Tensor): Tensor {
-  const alpha = trellis([l.emissions, l.skip, l.valid, l.start], false);
+  const alpha = trellis([l.emissions, l.forwards, l.valid, l.start], false);
   const [time, batch, states] = alpha.shape;
   const final = reshape(slice(alpha, 0, addDim(time, -1), time), [batch, states]);
   const place = reshape(range(states), [1, states]);
@@ -219,8 +241,8 @@ const ctcOp = defineOp<CtcAttrs>({
       const [logits, , , targets] = inputs;
       const l = lattice(inputs, blank);
       const likelihood = logLikelihood(l, targets);
-      const alpha = trellis([l.emissions, l.skip, l.valid, l.start], false);
-      const beta = trellis([l.emissions, l.skipBack, l.valid, l.last], true);
+      const alpha = trellis([l.emissions, l.forwards, l.valid, l.start], false);
+      const beta = trellis([l.emissions, l.backwards, l.valid, l.last], true);
       const [batch] = logits.shape;
       const path = sub(sub(add(alpha, beta), l.emissions), reshape(likelihood, [1, batch, 1]));
       const inState = where(l.valid, exp(path), scalar(0));

@@ -17,45 +17,46 @@ import { constant, scalar } from "./source.ts";
 /** Log probability of what cannot happen: finite, so that differences of it are not NaN. */
 const NEVER = -1e30;
 
-interface TrellisAttrs {
-  /** Walk from the last frame to the first (the paper's beta, including the frame's own emission). */
-  reverse: boolean;
-}
-
-const trellisOp = defineOp<TrellisAttrs>({
+const trellisOp = defineOp<Record<string, never>>({
   name: "ctcTrellis",
-  doc: "s_t = emission_t + logsumexp over k of s_(t-1), k states before, plus the penalty [batch, k, states] of that step (k = 0, 1, 2); frames that are not valid keep the state. Reverse walks back from the `start` states, and looks k states ahead.",
+  doc: "alpha_t = emission_t + logsumexp over k of alpha_(t-1), k states before, plus the penalty [batch, k, states] of that step (k = 0, 1, 2), from the states `first`; beta is the same from the last frame back, k states ahead, with penalties and start of its own. Frames that are not valid keep the state.",
   infer: (inputs) => {
-    const [emissions, penalties, valid, start] = inputs;
+    const [emissions, forwards, backwards, valid, first, last] = inputs;
     const [frames, batch, states] = emissions.shape;
-    if (
-      !sameShape(penalties.shape, [batch, 3, states]) ||
-      !sameShape(valid.shape, [frames, batch, 1]) ||
-      !sameShape(start.shape, [batch, states])
-    )
+    const fits =
+      [forwards, backwards].every(({ shape }) => sameShape(shape, [batch, 3, states])) &&
+      [first, last].every(({ shape }) => sameShape(shape, [batch, states])) &&
+      sameShape(valid.shape, [frames, batch, 1]);
+    if (!fits)
       throw new Error(
-        `${describe("ctcTrellis", inputs, ["emissions", "penalties", "valid", "start"])}: wants [frames, batch, states], [batch, 3, states], [frames, batch, 1] and [batch, states]`,
+        `${describe("ctcTrellis", inputs, ["emissions", "forwards", "backwards", "valid", "first", "last"])}: wants [frames, batch, states], twice [batch, 3, states], [frames, batch, 1] and twice [batch, states]`,
       );
-    return [emissions];
+    return [emissions, emissions];
   },
-  emit: (e, [emissions, penalties, valid, start], { reverse }, node) => {
+  emit: (e, [emissions, forwards, backwards, valid, first, last], _, node) => {
     const [, batch, states] = node.inputs[0].shape;
-    const state: TensorType = { shape: [batch, states], dtype: "f32" };
+    const both = mulDim(batch, 2);
+    const state: TensorType = { shape: [both, states], dtype: "f32" };
+    const list = (...values: number[]) => e.constant("i64", [values.length], values);
     const whole = (value: number) => e.constant("i64", [], [value]);
+    const flipped = (x: string, ...axes: number[]) => {
+      const all = (value: number) => list(...axes.map(() => value));
+      return e.node("Slice", [x, all(-1), all(-(2 ** 31)), list(...axes), all(-1)]);
+    };
+    // Backwards is forwards on what is turned around in time and in states: one walk for twice as many utterances, since the
+    // time goes into starting the nodes of each frame.
+    const joined = (axis: number, ahead: string, back: string) => e.node("Concat", [ahead, back], { axis });
     // Which state is looked at: one gather a frame instead of three slices. What lies outside is forbidden by its penalty.
-    const size = e.node("Squeeze", [e.sizes([states])]);
-    const places = e.node("Range", [whole(0), size, whole(1)]);
-    const last = e.node("Sub", [size, whole(1)]);
+    const places = e.node("Range", [whole(0), e.node("Squeeze", [e.sizes([states])]), whole(1)]);
     const looked = [0, 1, 2].map((k) => {
-      const place = reverse
-        ? e.node("Min", [e.node("Add", [places, whole(k)]), last])
-        : e.node("Max", [e.node("Sub", [places, whole(k)]), whole(0)]);
-      return e.node("Unsqueeze", [place, e.constant("i64", [1], [0])]);
+      const place = e.node("Max", [e.node("Sub", [places, whole(k)]), whole(0)]);
+      return e.node("Unsqueeze", [place, list(0)]);
     });
     const indices = e.node("Concat", looked, { axis: 0 });
+    const penalties = joined(0, forwards, flipped(backwards, 2));
     const body = e.subgraph(
       "ctc",
-      [state, state, { shape: [batch, 1], dtype: "bool" }],
+      [state, state, { shape: [both, 1], dtype: "bool" }],
       (b, [before, emission, isValid]) => {
         const paths = b.node("Add", [b.node("Gather", [before, indices], { axis: 1 }), penalties]);
         const sum = b.node("ReduceLogSumExp", [paths, b.constant("i64", [1], [1])], { keepdims: 0 });
@@ -65,66 +66,69 @@ const trellisOp = defineOp<TrellisAttrs>({
       },
       [state, state],
     );
-    const way = reverse ? 1 : 0;
-    const directions = { scan_input_directions: [way, way], scan_output_directions: [way] };
-    return [
-      e.nodes(
-        "Scan",
-        [start, emissions, valid],
-        { body, num_scan_inputs: 2, ...directions },
-        { outputs: 2 },
-      )[1],
-    ];
+    const walked = e.nodes(
+      "Scan",
+      [
+        joined(0, first, flipped(last, 1)),
+        joined(1, emissions, flipped(emissions, 0, 2)),
+        joined(1, valid, flipped(valid, 0)),
+      ],
+      { body, num_scan_inputs: 2 },
+      { outputs: 2 },
+    )[1];
+    const [alpha, beta] = e.nodes("Split", [walked], { axis: 1, num_outputs: 2 }, { outputs: 2 });
+    return [alpha, flipped(beta, 0, 2)];
   },
   vjp: { nonDifferentiable: "ctcLoss has its gradient in closed form" },
   traits: {},
-  reference: ([emissions, penalties, valid, start], { reverse }) => {
+  reference: ([emissions, forwards, backwards, valid, first, last]) => {
     const [frames, batch, states] = emissions.shape;
-    const data = new Float64Array(emissions.data.length);
-    const towards = reverse ? 1 : -1;
-    for (let step = 0; step < frames; step++) {
-      const t = reverse ? frames - 1 - step : step;
-      for (let b = 0; b < batch; b++) {
-        const before = (s: number) => {
-          const inside = Math.min(states - 1, Math.max(0, s));
-          return step === 0
-            ? start.data[b * states + inside]
-            : data[((t + towards) * batch + b) * states + inside];
-        };
-        for (let s = 0; s < states; s++) {
-          const at = (t * batch + b) * states + s;
-          const paths = [0, 1, 2].map(
-            (k) => before(s + k * towards) + penalties.data[(b * 3 + k) * states + s],
-          );
-          const top = Math.max(...paths);
-          const sum = top + Math.log(paths.reduce((total, p) => total + Math.exp(p - top), 0));
-          data[at] = valid.data[t * batch + b] ? emissions.data[at] + sum : before(s);
+    const walk = (penalties: NdArray, start: NdArray, towards: 1 | -1): NdArray => {
+      const data = new Float64Array(emissions.data.length);
+      for (let step = 0; step < frames; step++) {
+        const t = towards === 1 ? frames - 1 - step : step;
+        for (let b = 0; b < batch; b++) {
+          const before = (s: number) => {
+            const inside = Math.min(states - 1, Math.max(0, s));
+            return step === 0
+              ? start.data[b * states + inside]
+              : data[((t + towards) * batch + b) * states + inside];
+          };
+          for (let s = 0; s < states; s++) {
+            const at = (t * batch + b) * states + s;
+            const paths = [0, 1, 2].map(
+              (k) => before(s + k * towards) + penalties.data[(b * 3 + k) * states + s],
+            );
+            const top = Math.max(...paths);
+            const sum = top + Math.log(paths.reduce((total, p) => total + Math.exp(p - top), 0));
+            data[at] = valid.data[t * batch + b] ? emissions.data[at] + sum : before(s);
+          }
         }
       }
-    }
-    return [{ shape: emissions.shape, data }];
+      return { shape: emissions.shape, data };
+    };
+    return [walk(forwards, first, -1), walk(backwards, last, 1)];
   },
-  samples: [false, true].map((reverse) => ({
-    inputs: [
-      { shape: [4, 2, 5], range: [-3, 0] as const },
-      {
-        shape: [2, 3, 5],
-        values: [0, 1].flatMap((b) => [
-          ...[0, 0, 0, 0, 0],
-          ...(reverse ? [0, 0, 0, 0, NEVER] : [NEVER, 0, 0, 0, 0]),
-          ...[0, 1, 2, 3, 4].map((s) => (b === 0 && s === (reverse ? 1 : 3) ? 0 : NEVER)),
-        ]),
-      },
-      { shape: [4, 2, 1], dtype: "bool" as const, values: [1, 1, 1, 1, 1, 1, 1, 0] },
-      { shape: [2, 5], values: [0, NEVER, NEVER, NEVER, NEVER, 0, NEVER, NEVER, NEVER, NEVER] },
-    ],
-    attrs: { reverse },
-  })),
+  samples: [
+    {
+      inputs: [
+        { shape: [4, 2, 5], range: [-3, 0] as const },
+        ...[false, true].map((back) => ({
+          shape: [2, 3, 5],
+          values: [0, 1].flatMap((b) => [
+            ...[0, 0, 0, 0, 0],
+            ...(back ? [0, 0, 0, 0, NEVER] : [NEVER, 0, 0, 0, 0]),
+            ...[0, 1, 2, 3, 4].map((s) => (b === 0 && s === (back ? 1 : 3) ? 0 : NEVER)),
+          ]),
+        })),
+        { shape: [4, 2, 1], dtype: "bool" as const, values: [1, 1, 1, 1, 1, 1, 1, 0] },
+        { shape: [2, 5], values: [0, NEVER, NEVER, NEVER, NEVER, 0, NEVER, NEVER, NEVER, NEVER] },
+        { shape: [2, 5], values: [NEVER, NEVER, NEVER, NEVER, 0, NEVER, NEVER, 0, NEVER, NEVER] },
+      ],
+      attrs: {},
+    },
+  ],
 });
-const trellis = (
-  inputs: [emissions: Tensor, penalties: Tensor, valid: Tensor, start: Tensor],
-  reverse: boolean,
-): Tensor => trellisOp(inputs, { reverse })[0];
 
 interface CtcAttrs {
   blank: number;
@@ -195,9 +199,13 @@ function logSumExp(x: Tensor): Tensor {
   return add(top, log(reduceSum(exp(sub(x, top)), [-1], true)));
 }
 
+/** Log probabilities of the paths to each state and from it, both with the state's own emission: [frames, batch, states]. */
+const trellis = (l: Lattice): readonly Tensor[] =>
+  trellisOp([l.emissions, l.forwards, l.backwards, l.valid, l.start, l.last], {});
+
 /** ln P(labels | logits), [batch, 1]; about -1e30 where there is no alignment. */
 function logLikelihood(l: Lattice, targets: Tensor): Tensor {
-  const alpha = trellis([l.emissions, l.forwards, l.valid, l.start], false);
+  const [alpha] = trellis(l);
   const [time, batch, states] = alpha.shape;
   const final = reshape(slice(alpha, 0, addDim(time, -1), time), [batch, states]);
   const place = reshape(range(states), [1, states]);
@@ -241,8 +249,7 @@ const ctcOp = defineOp<CtcAttrs>({
       const [logits, , , targets] = inputs;
       const l = lattice(inputs, blank);
       const likelihood = logLikelihood(l, targets);
-      const alpha = trellis([l.emissions, l.forwards, l.valid, l.start], false);
-      const beta = trellis([l.emissions, l.backwards, l.valid, l.last], true);
+      const [alpha, beta] = trellis(l);
       const [batch] = logits.shape;
       const path = sub(sub(add(alpha, beta), l.emissions), reshape(likelihood, [1, batch, 1]));
       const inState = where(l.valid, exp(path), scalar(0));

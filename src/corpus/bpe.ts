@@ -4,10 +4,8 @@ import { quote, UserError } from "../errors.ts";
 import { readLines } from "./formats/table.ts";
 import { countBy } from "./group.ts";
 import type { Utterance } from "./manifest.ts";
+import { joinPieces, lettersOf, wordCutter, wordsOf } from "./pieces.ts";
 import { blankSymbol } from "./vocab.ts";
-
-/** Begins a word, as in SentencePiece. */
-const wordStart = "▁";
 
 /** Subword units by byte-pair encoding over letters (R. Sennrich, B. Haddow and A. Birch, 2016). */
 export class BpeVocabulary {
@@ -16,14 +14,13 @@ export class BpeVocabulary {
   /** Index of the CTC blank, always 0. */
   readonly blank = 0;
   readonly #index: Map<string, number>;
-  readonly #rank: Map<string, number>;
-  readonly #known = new Map<string, string[]>();
+  readonly #cut: (word: string) => string[];
 
   constructor(symbols: readonly string[], merges: readonly [string, string][]) {
     this.symbols = symbols;
     this.merges = merges;
     this.#index = new Map(symbols.map((symbol, i) => [symbol, i]));
-    this.#rank = new Map(merges.map(([a, b], i) => [`${a} ${b}`, i]));
+    this.#cut = wordCutter(merges);
   }
 
   get size(): number {
@@ -38,7 +35,7 @@ export class BpeVocabulary {
   encode(utterance: Utterance): number[] {
     if (utterance.text === undefined) throw new UserError(`utterance ${quote(utterance.id)} has no text`);
     return wordsOf(utterance.text).flatMap((word) =>
-      this.#split(word).map((piece) => {
+      this.#cut(word).map((piece) => {
         const index = this.#index.get(piece);
         if (index !== undefined) return index;
         throw new UserError(
@@ -53,24 +50,7 @@ export class BpeVocabulary {
     const pieces = Array.from(indices).flatMap((index) =>
       index === this.blank ? [] : [this.symbols[index]],
     );
-    return pieces.join("").split(wordStart).filter(Boolean).join(" ");
-  }
-
-  /** Applies the merges in the order in which they were learnt. */
-  #split(word: string): string[] {
-    const known = this.#known.get(word);
-    if (known !== undefined) return known;
-    let pieces = lettersOf(word);
-    while (pieces.length > 1) {
-      let best = Number.POSITIVE_INFINITY;
-      for (let i = 0; i + 1 < pieces.length; i++) {
-        best = Math.min(best, this.#rank.get(`${pieces[i]} ${pieces[i + 1]}`) ?? Number.POSITIVE_INFINITY);
-      }
-      if (best === Number.POSITIVE_INFINITY) break;
-      pieces = mergePair(pieces, ...this.merges[best]);
-    }
-    this.#known.set(word, pieces);
-    return pieces;
+    return joinPieces(pieces);
   }
 }
 
@@ -132,9 +112,6 @@ function mergePair(pieces: readonly string[], a: string, b: string): string[] {
   }
   return out;
 }
-
-const wordsOf = (text: string) => text.normalize("NFC").split(/\s+/u).filter(Boolean);
-const lettersOf = (word: string) => [wordStart, ...word];
 
 /** Writes `vocab.json` and `merges.txt` into a folder, the two files of Hugging Face's BPE tokenisers. */
 export function writeBpe(folder: string, vocabulary: BpeVocabulary): void {

@@ -25,6 +25,7 @@ export { AudioLoader, type LoadedBatch, type PrefetchOptions, padWaves } from ".
 export { readers } from "./readers/index.ts";
 export { type Reader, type ReaderOptions, readCorpus, withDurations } from "./readers/reader.ts";
 export { readTrials, type Trial } from "./readers/voxceleb.ts";
+export { SentencePieceModel } from "./sentence-piece.ts";
 export {
   type Dimension,
   dimensions,

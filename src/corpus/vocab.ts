@@ -2,9 +2,10 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "
 import { dirname } from "node:path";
 import { closest, quote, UserError } from "../errors.ts";
 import { phoneSymbols, type Utterance } from "./manifest.ts";
+import { cutInto, inventoryOf, joinPieces, type Pieces } from "./pieces.ts";
 
-/** What a CTC target is made of: letters of the text, the phones field, or the text's whitespace-separated tokens. */
-export type Unit = "characters" | "phones" | "tokens";
+/** What a CTC target is made of: letters of the text or pieces of its words, the phones field, or the text's whitespace-separated tokens. */
+export type Unit = "characters" | "pieces" | "phones" | "tokens";
 
 export interface VocabularyOptions {
   unit: Unit;
@@ -14,9 +15,15 @@ export interface VocabularyOptions {
   letterCase?: "keep" | "lower" | "upper";
   /** Drop stress from phones: ARPAbet's digits, IPA's marks (default false). */
   dropStress?: boolean;
+  /** How text is cut, for pieces. */
+  pieces?: Pieces;
   /** Add `<unk>` and encode symbols outside the vocabulary as it, instead of refusing them (default false). */
   unknown?: boolean;
 }
+
+/** The same with every default filled in. */
+export type VocabularySettings = Required<Omit<VocabularyOptions, "pieces">> &
+  Pick<VocabularyOptions, "pieces">;
 
 export const blankSymbol = "<pad>";
 export const unknownSymbol = "<unk>";
@@ -28,10 +35,10 @@ const special = new Set([blankSymbol, unknownSymbol, "<s>", "</s>", "[PAD]", "[U
 /** The symbols a CTC head can write. Made by `buildVocabulary` or `readVocabulary`. */
 export class Vocabulary {
   readonly symbols: readonly string[];
-  readonly options: Required<VocabularyOptions>;
+  readonly options: VocabularySettings;
   readonly #index: Map<string, number>;
 
-  constructor(symbols: readonly string[], options: Required<VocabularyOptions>) {
+  constructor(symbols: readonly string[], options: VocabularySettings) {
     this.symbols = symbols;
     this.options = options;
     this.#index = new Map(symbols.map((symbol, i) => [symbol, i]));
@@ -75,13 +82,14 @@ export class Vocabulary {
   /** Text of indices: letters joined, with spaces between words; phones and tokens with spaces between. */
   decode(indices: ArrayLike<number>): string {
     const symbols = this.decodeSymbols(indices);
+    if (this.options.unit === "pieces") return joinPieces(symbols);
     if (this.options.unit !== "characters") return symbols.join(" ");
     return symbols.join("").split(wordDelimiter).filter(Boolean).join(" ");
   }
 }
 
 /**
- * The target of an utterance as symbols: letters with "|" between words, phones, or tokens.
+ * The target of an utterance as symbols: letters with "|" between words, pieces, phones, or tokens.
  *
  * @throws UserError where the utterance has no such field.
  */
@@ -96,6 +104,7 @@ export function symbolsOf(utterance: Utterance, options: VocabularyOptions): str
   const text = utterance.text.normalize("NFC");
   const cased =
     letterCase === "lower" ? text.toLowerCase() : letterCase === "upper" ? text.toUpperCase() : text;
+  if (unit === "pieces") return cutInto(options.pieces!, cased);
   const words = cased.split(/\s+/u).filter(Boolean);
   return unit === "tokens" ? words : [...words.join(wordDelimiter)];
 }
@@ -107,13 +116,19 @@ export function withoutStress(phone: string): string {
 
 /** The vocabulary of a corpus: the blank, "|" for letters, `<unk>` on request, then all symbols in code-point order. */
 export function buildVocabulary(utterances: readonly Utterance[], options: VocabularyOptions): Vocabulary {
-  const found = new Set(utterances.flatMap((utterance) => symbolsOf(utterance, options)));
+  const found = new Set(
+    options.unit === "pieces"
+      ? inventoryOf(options.pieces!)
+      : utterances.flatMap((utterance) => symbolsOf(utterance, options)),
+  );
   const reserved = [...found].find((symbol) => special.has(symbol));
   if (reserved !== undefined)
     throw new UserError(`the symbol ${quote(reserved)} is reserved; rename it in the corpus`);
   if (found.size === 0) throw new UserError(`no ${options.unit} in the corpus to make a vocabulary of`);
   found.delete(wordDelimiter);
-  const symbols = [...found].sort((a, b) => (a < b ? -1 : 1));
+  // Pieces stay in the order in which they were learned.
+  const symbols = [...found];
+  if (options.unit !== "pieces") symbols.sort((a, b) => (a < b ? -1 : 1));
   if (options.unit === "characters") symbols.unshift(wordDelimiter);
   if (options.unknown) symbols.unshift(unknownSymbol);
   const blank = options.blank ?? 0;
@@ -124,7 +139,7 @@ export function buildVocabulary(utterances: readonly Utterance[], options: Vocab
   return new Vocabulary(symbols, withDefaults(options, blank));
 }
 
-const withDefaults = (options: VocabularyOptions, blank: number): Required<VocabularyOptions> => ({
+const withDefaults = (options: VocabularyOptions, blank: number): VocabularySettings => ({
   letterCase: "keep",
   dropStress: false,
   unknown: false,

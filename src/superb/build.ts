@@ -5,6 +5,7 @@ import {
   symbolsOf,
   type Vocabulary,
   type VocabularyOptions,
+  type VocabularySettings,
 } from "../corpus/vocab.ts";
 import { UserError } from "../errors.ts";
 import { characters, type ErrorCounts, words } from "../metrics/error-rate.ts";
@@ -137,7 +138,7 @@ function sequenceLearner(
 }
 
 /** The text that an utterance's target spells, as the vocabulary would write it. */
-function textOf(utterance: Utterance, options: Required<VocabularyOptions>): string {
+function textOf(utterance: Utterance, options: VocabularySettings): string {
   const symbols = symbolsOf(utterance, options);
   if (options.unit !== "characters") return symbols.join(" ");
   return symbols.join("").split("|").join(" ");

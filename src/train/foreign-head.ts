@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { LabelVocabulary, Vocabulary, type VocabularyOptions, wordDelimiter } from "../corpus/vocab.ts";
+import { LabelVocabulary, Vocabulary, type VocabularySettings, wordDelimiter } from "../corpus/vocab.ts";
 import { quote, UserError } from "../errors.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import { readJsonObject } from "../weights/shards.ts";
@@ -78,7 +78,7 @@ function optionsOf(
   symbols: readonly string[],
   blank: number,
   tokenizer: Record<string, unknown>,
-): Required<VocabularyOptions> {
+): VocabularySettings {
   const own = symbols.filter((symbol) => !/^([<[].+[>\]]|\|)$/u.test(symbol));
   const phonemes =
     tokenizer["tokenizer_class"] === "Wav2Vec2PhonemeCTCTokenizer" || !symbols.includes(wordDelimiter);

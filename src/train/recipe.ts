@@ -46,6 +46,7 @@ export function parseRecipe(text: string, path: string, overrides: readonly stri
   const set = overrides.map((override) => applyOverride(value as Record<string, unknown>, override));
   inlineConfig(value as Record<string, unknown>, path);
   placeSplitFiles(value as Record<string, unknown>, path);
+  placePieceModels(value as Record<string, unknown>, path);
   expandWorkers(value as Record<string, unknown>, path);
 
   const result = recipeSchema.safeParse(value, { reportInput: true });
@@ -148,6 +149,13 @@ function placeSplitFiles({ corpus, streams }: Record<string, unknown>, recipePat
       if (split?.by === "list" && typeof split.file === "string")
         split.file = resolve(dirname(recipePath), split.file);
   }
+}
+
+/** So does a SentencePiece model's file. */
+function placePieceModels({ objectives }: Record<string, unknown>, recipePath: string): void {
+  if (typeof objectives !== "object") return;
+  for (const each of Object.values(objectives ?? {}) as ({ pieces?: unknown } | null)[])
+    if (typeof each?.pieces === "string") each.pieces = resolve(dirname(recipePath), each.pieces);
 }
 
 /** The keys whose values differ between two recipes, deepest level named: `optimizer.lr`. */

@@ -1,4 +1,4 @@
-import { LabelVocabulary, Vocabulary, type VocabularyOptions } from "../corpus/vocab.ts";
+import { LabelVocabulary, Vocabulary, type VocabularySettings } from "../corpus/vocab.ts";
 import type { Json } from "./checkpoint.ts";
 import type { Centroids } from "./k-means.ts";
 
@@ -69,7 +69,7 @@ export function targetToJson(target: Target): Json {
       return {
         kind: "sequence",
         symbols: [...target.vocabulary.symbols],
-        options: { ...target.vocabulary.options },
+        options: JSON.parse(JSON.stringify(target.vocabulary.options)),
       };
     case "class":
       return { kind: "class", label: target.labels.label, classes: [...target.labels.classes] };
@@ -94,7 +94,7 @@ export function targetToJson(target: Target): Json {
 }
 
 type TargetJson =
-  | { kind: "sequence"; symbols: string[]; options: Required<VocabularyOptions> }
+  | { kind: "sequence"; symbols: string[]; options: VocabularySettings }
   | { kind: "class"; label: string; classes: string[] }
   | { kind: "number"; label: string }
   | SignalTarget

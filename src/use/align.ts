@@ -1,6 +1,7 @@
 import { percentile } from "../audio/acoustics/functionals.ts";
 import { type Lexicon, pronounce } from "../corpus/lexicon.ts";
 import type { Phone, Utterance } from "../corpus/manifest.ts";
+import { joinPieces, wordStart } from "../corpus/pieces.ts";
 import { phonemize } from "../corpus/synthesis.ts";
 import { symbolsOf, type Vocabulary, wordDelimiter } from "../corpus/vocab.ts";
 import { type CtcSpan, fillGaps, forcedAlign, greedyDecode } from "../decode/ctc.ts";
@@ -105,7 +106,8 @@ export class Aligner {
       throw error;
     }
     const symbols = this.timed(spans, frames, samples);
-    const isLetters = this.vocabulary.options.unit === "characters";
+    const { unit } = this.vocabulary.options;
+    const isLetters = unit === "characters" || unit === "pieces";
     const seconds = samples.length / this.inference.sampleRate;
     return { seconds, phones: isLetters ? [] : symbols, words: wordsOf(spelling, symbols) };
   }
@@ -149,6 +151,7 @@ export class Aligner {
     if (options.unit !== "phones") {
       const symbols = symbolsOf(utterance, options);
       if (options.unit === "tokens") return { symbols, words: [] };
+      if (options.unit === "pieces") return { symbols, words: piecedWords(symbols) };
       const said = text!.normalize("NFC").split(/\s+/u).filter(Boolean);
       // Counted after the change of letter case, which can change the number of letters.
       const counts = symbols.join(" ").split(` ${wordDelimiter} `);
@@ -191,6 +194,15 @@ export class Aligner {
       throw error;
     }
   }
+}
+
+/** Words of pieces, each with the number of its pieces. */
+function piecedWords(pieces: readonly string[]): { word: string; count: number }[] {
+  const words: string[][] = [];
+  for (const piece of pieces)
+    if (words.length === 0 || piece.startsWith(wordStart)) words.push([piece]);
+    else words[words.length - 1].push(piece);
+  return words.map((own) => ({ word: joinPieces(own), count: own.length }));
 }
 
 /** Level of each frame's own samples, dB re full scale [frames]. */

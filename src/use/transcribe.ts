@@ -1,4 +1,5 @@
 import { openRecording } from "../audio/file.ts";
+import { joinPieces, wordStart } from "../corpus/pieces.ts";
 import { type Vocabulary, wordDelimiter } from "../corpus/vocab.ts";
 import { BeamSearch, type HeardSpan } from "../decode/beam.ts";
 import { BeamStream, type CtcStream, GreedyStream } from "../decode/stream.ts";
@@ -135,9 +136,11 @@ export class Transcriber {
       ? lexiconWords(symbols, this.languageModel.words)
       : unit === "characters"
         ? spelledWords(symbols)
-        : unit === "tokens"
-          ? symbols.map(timedOf)
-          : [];
+        : unit === "pieces"
+          ? piecedWords(symbols)
+          : unit === "tokens"
+            ? symbols.map(timedOf)
+            : [];
     const own = symbols.filter(({ delimits, text }) => !delimits && text !== "").map(timedOf);
     const text = (words.length > 0 || unit !== "phones" ? words : own).map((each) => each.text).join(" ");
     return { seconds, text, words, symbols: own };
@@ -169,6 +172,18 @@ function spelledWords(symbols: readonly (Timed & { delimits: boolean })[]): Time
     else letters.push(symbol);
   close();
   return words;
+}
+
+/** Words as the pieces from one that begins a word to the next. */
+function piecedWords(symbols: readonly Timed[]): Timed[] {
+  const words: Timed[][] = [];
+  for (const symbol of symbols)
+    if (words.length === 0 || symbol.text.startsWith(wordStart)) words.push([symbol]);
+    else words[words.length - 1].push(symbol);
+  return words.flatMap((parts) => {
+    const text = joinPieces(parts.map((part) => part.text));
+    return text === "" ? [] : [joined(text, parts)];
+  });
 }
 
 /** Words where the lexicon says that one is complete. */

@@ -78,8 +78,10 @@ describe("synthesis", () => {
 
 test("where espeak-ng is not installed, a sentence says how to get it", () => {
   const elsewhere = join(folder, "without-espeak");
-  const modules = ["synthesis.ts", "vocab.ts", "manifest.ts", "group.ts"].map((name) => `corpus/${name}`);
-  buildInto(elsewhere, "errors.ts", ...modules);
+  const modules = ["synthesis", "vocab", "pieces", "merges", "sentence-piece", "manifest", "group"].map(
+    (name) => `corpus/${name}.ts`,
+  );
+  buildInto(elsewhere, "errors.ts", "weights/file.ts", ...modules);
   const program = `const { synthesize } = await import("./corpus/synthesis.js");
     await synthesize({ text: "a", voice: "en" }).catch((error) => console.log(error.name, error.message));`;
   const options = { cwd: elsewhere, encoding: "utf8", timeout: 60000 } as const;

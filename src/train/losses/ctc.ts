@@ -1,6 +1,12 @@
+import { readFileSync } from "node:fs";
 import { z } from "zod";
+import { trainBpe } from "../../corpus/bpe.ts";
+import type { Utterance } from "../../corpus/manifest.ts";
+import type { Pieces } from "../../corpus/pieces.ts";
+import { SentencePieceModel } from "../../corpus/sentence-piece.ts";
 import { buildVocabulary, type VocabularyOptions } from "../../corpus/vocab.ts";
 import { greedyDecode } from "../../decode/ctc.ts";
+import { quote, UserError } from "../../errors.ts";
 import { errorRate, words } from "../../metrics/error-rate.ts";
 import { ctc as ctcOf } from "../../nn/losses.ts";
 import * as ops from "../../ops/index.ts";
@@ -15,10 +21,14 @@ import { answersOf, type LossKind } from "./kind.ts";
 const schema = z.strictObject({
   loss: key(z.literal("ctc"), "Sequences."),
   target: targetKey(
-    /^(characters|phones|tokens)$/,
-    "`characters`, `phones` or `tokens` for ctc",
-    "The `characters` or white-space-separated `tokens` of the manifest's text, or its `phones`.",
+    /^(characters|pieces|phones|tokens)$/,
+    "`characters`, `pieces`, `phones` or `tokens` for ctc",
+    "The `characters`, `pieces` of words or white-space-separated `tokens` of the manifest's text, or its `phones`.",
   ),
+  pieces: key(
+    z.union([z.int().min(2), z.string().min(1)]),
+    "For `pieces`: how many symbols to learn from the training part's text by byte-pair encoding, or a SentencePiece model's file, relative to the recipe. A run keeps them in its folder.",
+  ).default(1000),
   pool: key(z.literal("none"), "`none`: every frame is needed.").default("none"),
   head,
   reduction: key(
@@ -46,6 +56,10 @@ export const ctc: LossKind<typeof schema, SequenceTarget> = {
     const unit = spec.target as VocabularyOptions["unit"];
     const { letterCase, dropStress } = spec;
     // A rare phone that the corpus declares and no training utterance has is no fault.
+    if (unit === "pieces") {
+      const pieces = piecesFor(spec.pieces, utterances, letterCase);
+      return { kind: "sequence", vocabulary: buildVocabulary([], { unit, letterCase, pieces }) };
+    }
     const text = symbols?.join(unit === "characters" ? "" : " ");
     const inventory = symbols && [{ id: "symbols", audio: "", phones: [...symbols], text }];
     const vocabulary = buildVocabulary(inventory ?? utterances, { unit, letterCase, dropStress });
@@ -115,6 +129,28 @@ export const ctc: LossKind<typeof schema, SequenceTarget> = {
     const { unit } = vocabulary.options;
     if (unit === "phones") return { per: symbols };
     if (unit === "tokens") return { wer: symbols };
+    if (unit === "pieces") return { wer: rate(({ text }) => [words(text.expected), words(text.heard)]) };
     return { cer: symbols, wer: rate(({ text }) => [words(text.expected), words(text.heard)]) };
   },
 };
+
+/** Pieces of a SentencePiece model's file, or so many (the blank among them) that the training part's text teaches. */
+function piecesFor(
+  wanted: number | string,
+  utterances: readonly Utterance[],
+  letterCase: NonNullable<VocabularyOptions["letterCase"]>,
+): Pieces {
+  if (typeof wanted === "string") {
+    SentencePieceModel.open(wanted);
+    return { sentencePiece: readFileSync(wanted).toString("base64") };
+  }
+  const cased = utterances.map((utterance) => {
+    const { id, audio, text } = utterance;
+    if (text === undefined) throw new UserError(`utterance ${quote(id)} has no text`);
+    const changed =
+      letterCase === "lower" ? text.toLowerCase() : letterCase === "upper" ? text.toUpperCase() : text;
+    return { id, audio, text: changed };
+  });
+  const { symbols, merges } = trainBpe(cased, wanted);
+  return { symbols: symbols.slice(1), merges };
+}

@@ -1,5 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { wordStart } from "../../corpus/pieces.ts";
 import { blankSymbol, unknownSymbol, type Vocabulary, wordDelimiter } from "../../corpus/vocab.ts";
 import { writeDescription, writeJson } from "../../train/export.ts";
 import type { OpenedModel } from "../../train/open-model.ts";
@@ -129,7 +130,8 @@ export function writeSidecars(
 function tokenizerOf(vocabulary: Vocabulary): Record<string, unknown> {
   const { symbols, blank, options } = vocabulary;
   // Their decoder joins symbols as they are: phones bring the space between them along.
-  const space = options.unit === "characters" ? "" : " ";
+  const space = options.unit === "characters" || options.unit === "pieces" ? "" : " ";
+  const delimiter = options.unit === "pieces" ? wordStart : wordDelimiter;
   const special = new Set([symbols[blank], blankSymbol, unknownSymbol, "<s>", "</s>", "[PAD]", "[UNK]"]);
   const spelt = symbols.map((symbol) => (special.has(symbol) ? symbol : `${symbol}${space}`));
   return {
@@ -140,10 +142,10 @@ function tokenizerOf(vocabulary: Vocabulary): Record<string, unknown> {
     added_tokens: symbols.flatMap((content, id) =>
       special.has(content) && id !== blank ? [{ id, content, special: true, ...PLAIN }] : [],
     ),
-    normalizer: { type: "Replace", pattern: { String: " " }, content: wordDelimiter },
+    normalizer: { type: "Replace", pattern: { String: " " }, content: delimiter },
     pre_tokenizer: { type: "Split", pattern: { Regex: "" }, behavior: "Isolated", invert: false },
     post_processor: null,
-    decoder: { type: "CTC", pad_token: symbols[blank], word_delimiter_token: wordDelimiter, cleanup: true },
+    decoder: { type: "CTC", pad_token: symbols[blank], word_delimiter_token: delimiter, cleanup: true },
     model: { vocab: Object.fromEntries(spelt.map((symbol, i) => [symbol, i])) },
   };
 }

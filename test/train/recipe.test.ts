@@ -131,13 +131,13 @@ describe("recipe", () => {
   it.each([
     [
       { loss: "ctc", target: "labels.digit" },
-      /objectives\.digit\.target: must be `characters`, `phones` or `tokens` for ctc/,
+      /objectives\.digit\.target: must be `characters`, `pieces`, `phones` or `tokens` for ctc/,
     ],
     [{ loss: "mse", target: "phones" }, /objectives\.digit\.target: must be `labels\.NAME` for mse/],
     [{ loss: "ctc", target: "phones", pool: "mean" }, /objectives\.digit\.pool: must be none/],
     [
       { loss: "ctc", target: "phonemes" },
-      /target: must be `characters`, `phones` or `tokens` for ctc, not "phonemes"/,
+      /target: must be `characters`, `pieces`, `phones` or `tokens` for ctc, not "phonemes"/,
     ],
     [
       { loss: "mse", target: "labels.age", reduction: "sum" },

@@ -52,12 +52,12 @@ export const FULL: Size = {
   seeds: [1, 2, 3],
   ...{ minutes: 20, maxSeconds: 4, valid: 24 },
   perClass: { phonemes: 60, speakers: 10, age: 90 },
-  probeEach: 6,
+  probeEach: 5,
   encoders: {
-    pase: { config: PASE, steps: 80, batch: 8 },
+    pase: { config: PASE, steps: 64, batch: 8 },
     wav2vec2: { config: WAV2VEC2, steps: 120, batch: 12 },
   },
-  seconds: { select: 30, "pre-train pase": 40, "pre-train wav2vec2": 35, probe: 20 },
+  seconds: { select: 30, "pre-train pase": 45, "pre-train wav2vec2": 40, probe: 18 },
 };
 
 export const SMALLEST: Size = {

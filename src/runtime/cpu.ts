@@ -151,6 +151,8 @@ class CpuProgram implements Program {
     const allocator = ort.create("CreateAllocator", this.session, ort.cpuMemory);
     try {
       ort.call("AllocatorFree", allocator, ort.create("AllocatorAlloc", allocator, bytes));
+    } catch {
+      // The system does not promise so much at once. The runs may get by with less, and ask for it as they go.
     } finally {
       ort.release("ReleaseAllocator", allocator);
     }

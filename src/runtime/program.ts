@@ -52,7 +52,8 @@ export interface Program {
   /**
    * Makes sure that the arena, which all programs of a process share, has a stretch of so many bytes free. Values of a run then lie in one
    * stretch, where neighbours that are freed join; an arena that grew value by value cannot fit a larger value into the places of
-   * several smaller ones. The operating system gives memory only when it is written to, so that too much costs nothing.
+   * several smaller ones. Where the operating system gives memory only when it is written to, too much costs nothing; where it
+   * refuses so much, nothing is reserved.
    */
   reserve(bytes: number): void;
   /** Stops profiling and flushes its file. */

@@ -49,6 +49,27 @@ describe("a model's training step", () => {
     expect(distance(optimised.gradients, raw.gradients)).toBeLessThan(1e-5);
     expect(again).toEqual(optimised);
   });
+
+  test("memory that is reserved for it, or refused, changes nothing of what it computes", async () => {
+    const sizes = new Map([
+      ["batch", 64],
+      ["samples", 4000],
+      ["labels", 20],
+    ]);
+    const [plain, reserved] = [await gradientsOf({}), await gradientsOf({ largest: sizes })];
+    expect(reserved).toEqual(plain);
+    const x = ops.input("x", [2]);
+    const program = await compile({
+      inputs: [{ name: "x", tensor: x }],
+      outputs: [{ name: "y", tensor: ops.exp(x) }],
+      late: [],
+    });
+    // A thousand terabytes.
+    program.reserve(1e15);
+    const { y } = await program.run({ x: f32([2], Float32Array.of(0, 1)) });
+    expect(Array.from(numbers(y))).toEqual([1, Math.fround(Math.E)]);
+    await program.dispose();
+  });
 });
 
 describe("feeds and outputs", () => {

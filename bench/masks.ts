@@ -26,6 +26,10 @@ interface Options {
 const WARM = 2;
 const FFN = 768 * 3072;
 const show = (json: boolean, row: object, text: string) => console.log(json ? JSON.stringify(row) : text);
+const inOneLine = (row: Readonly<Record<string, unknown>>): string =>
+  Object.entries(row)
+    .map(([key, value]) => (key === "name" ? value : `${key} ${value}`))
+    .join(" | ");
 const round1 = (x: number) => Math.round(x * 10) / 10;
 
 function warnOfLoad(): number {
@@ -116,13 +120,7 @@ function benchThresholds(json: boolean, rounds: number, threads: number, python?
     if (peer.status !== 0) throw new Error(`${python} ${program}: ${peer.stderr}`);
     Object.assign(row, JSON.parse(peer.stdout));
   }
-  show(
-    json,
-    row,
-    Object.entries(row)
-      .map(([key, value]) => (key === "name" ? value : `${key} ${value}`))
-      .join(" | "),
-  );
+  show(json, row, inOneLine(row));
 }
 
 /** A forward pass of wav2vec2-base over 1 s with dense weights and with masks as inputs, and what a change of task costs. */
@@ -201,11 +199,5 @@ export async function benchTaskSwitch({ json, rounds, threads }: Options): Promi
     unpackedMB: round1(tasks[0].reduce((sum, { flags }) => sum + flags.length, 0) / 1e6),
     load,
   };
-  show(
-    json,
-    row,
-    Object.entries(row)
-      .map(([key, value]) => (key === "name" ? value : `${key} ${value}`))
-      .join(" | "),
-  );
+  show(json, row, inOneLine(row));
 }

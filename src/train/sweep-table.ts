@@ -1,3 +1,4 @@
+import { type Spread, spread } from "../metrics/spread.ts";
 import type { CellResult, SweepOutcome, SweepPlan } from "./sweep.ts";
 
 /** One setting over its seeds. */
@@ -7,16 +8,13 @@ export interface SweepRow {
   failed: number;
   /** Runs that the budget left out. */
   left: number;
-  metrics: Record<string, Spread>;
+  metrics: Record<string, Range>;
   errors: string[];
 }
 
-export interface Spread {
-  mean: number;
-  /** Sample standard deviation; null with fewer than two runs. */
-  sd: number | null;
-  min: number;
-  max: number;
+export interface Range extends Spread {
+  readonly min: number;
+  readonly max: number;
 }
 
 /** Mean and spread of each metric for each setting, over the runs that finished; failed ones are counted beside. */
@@ -48,21 +46,10 @@ export function sweepTable(plan: SweepPlan, outcome: SweepOutcome): SweepRow[] {
     const finished = results.filter((result) => result.status === "finished");
     for (const name of new Set(finished.flatMap((result) => Object.keys(result.metrics)))) {
       const values = finished.map((result) => result.metrics[name]).filter((value) => value !== undefined);
-      row.metrics[name] = spread(values);
+      row.metrics[name] = { ...spread(values), min: Math.min(...values), max: Math.max(...values) };
     }
   }
   return [...rows.values()].map(({ row }) => row);
-}
-
-function spread(values: number[]): Spread {
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  const squares = values.reduce((sum, x) => sum + (x - mean) ** 2, 0);
-  return {
-    mean,
-    sd: values.length < 2 ? null : Math.sqrt(squares / (values.length - 1)),
-    min: Math.min(...values),
-    max: Math.max(...values),
-  };
 }
 
 /** One line a setting and metric column with mean ± standard deviation, as Markdown. */

@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { RunError, UserError } from "../../errors.ts";
+import { type Spread, spread } from "../../metrics/spread.ts";
 import { type ProbeResult, type ProbeTask, probe, tasksNamed } from "../../superb/index.ts";
 import { type FrozenUpstream, LOG_MEL, openUpstream, upstreamFrom } from "../../superb/upstream.ts";
 import { duration } from "../../train/progress.ts";
 import type { ReplicationOptions, ReplicationOutcome } from "../replications.ts";
-import { type Spread, spread } from "../speech-ft/probing.ts";
 
 /*
  * What the toolkit's own small model is worth: heads on frozen hidden states of test speakers whom it never heard, beside

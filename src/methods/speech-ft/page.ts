@@ -1,3 +1,4 @@
+import type { Spread } from "../../metrics/spread.ts";
 import { barChart, heatMap, heatMapSize, lineChart } from "../../report/charts.ts";
 import { fixed, formatNumber } from "../../report/format.ts";
 import { type Html, html } from "../../report/html.ts";
@@ -6,7 +7,7 @@ import { figure, narrow, wide } from "../../report/svg.ts";
 import { table } from "../../report/tables.ts";
 import type { AlphaPoint } from "./alpha-sweep.ts";
 import type { PartDistance } from "./distance.ts";
-import type { Spread, Summary, TaskSummary } from "./probing.ts";
+import type { Summary, TaskSummary } from "./probing.ts";
 
 /** What the analysis of fine-tuned and merged models shows; sections without data are left out. */
 export interface Analysis {

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { RunError } from "../../errors.ts";
+import { type Spread, spread } from "../../metrics/spread.ts";
 import { superbScore } from "../../metrics/superb-score.ts";
 import { hash32 } from "../../random.ts";
 import { meanColumns, type ProbeResult, type ProbeTask, probe } from "../../superb/index.ts";
@@ -90,10 +91,6 @@ export interface Summary {
   /** SUPERB's score where the tasks are its own. */
   readonly superb?: number;
 }
-export interface Spread {
-  readonly mean: number;
-  readonly sd: number | null;
-}
 export interface TaskSummary extends Spread {
   readonly metric: string;
   readonly higher: boolean;
@@ -122,10 +119,4 @@ export function summary(results: Probed): Summary {
   const columns = meanColumns(results);
   const superb = Object.keys(columns).length > 0 ? superbScore(columns).score : undefined;
   return { tasks, mean: spread(bySeed), ...(superb !== undefined && { superb }) };
-}
-
-export function spread(values: readonly number[]): Spread {
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  const squares = values.reduce((sum, x) => sum + (x - mean) ** 2, 0);
-  return { mean, sd: values.length < 2 ? null : Math.sqrt(squares / (values.length - 1)) };
 }

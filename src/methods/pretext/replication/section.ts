@@ -1,4 +1,4 @@
-import { type Spread, spread } from "../../speech-ft/probing.ts";
+import { type Spread, spread } from "../../../metrics/spread.ts";
 import { type Claim, verdictOf } from "../../speech-ft/replication/section.ts";
 import type { Selected } from "./selection.ts";
 import { FULL, type Size, TASKS, type Task } from "./size.ts";

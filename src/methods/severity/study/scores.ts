@@ -9,6 +9,7 @@ import {
 import { spearman } from "../../../metrics/correlation.ts";
 import { countEdits } from "../../../metrics/error-rate.ts";
 import { bootstrapInterval, type Interval } from "../../../metrics/significance.ts";
+import { spread } from "../../../metrics/spread.ts";
 import type { PredictionLine } from "../../../train/finish.ts";
 import type { Roles } from "./roles.ts";
 
@@ -149,7 +150,6 @@ export interface Spread {
 
 export function spreadOf(values: readonly number[]): Spread {
   const known = values.filter(Number.isFinite);
-  const mean = known.reduce((a, b) => a + b, 0) / known.length;
-  const squares = known.reduce((sum, x) => sum + (x - mean) ** 2, 0);
-  return { mean, sd: known.length < 2 ? 0 : Math.sqrt(squares / (known.length - 1)), values: [...values] };
+  const { mean, sd } = spread(known);
+  return { mean, sd: sd ?? 0, values: [...values] };
 }

@@ -1,4 +1,5 @@
-import { type Probed, type Spread, spread, summary } from "../probing.ts";
+import { type Spread, spread } from "../../../metrics/spread.ts";
+import { type Probed, summary } from "../probing.ts";
 import { ALPHA, type Row, type Run } from "./models.ts";
 import type { Size } from "./tune.ts";
 

@@ -5,6 +5,7 @@ import { UserError } from "../errors.ts";
 import { Grader, type HeardSymbol } from "../methods/severity/grade.ts";
 import { random } from "../random.ts";
 import { publishRun } from "../report/of-run.ts";
+import { drawnSymbols } from "../report/recording.ts";
 import type { MetricResult, RunReportInput } from "../report/run-report.ts";
 import { openCorpus, PARTS } from "../train/data.ts";
 import { type Recipe, readRecipe } from "../train/recipe.ts";
@@ -148,7 +149,7 @@ const reportWith =
     simulated:
       "A speech synthesiser spoke and a program impaired its speech in five grades. The figures say nothing about people.",
     metrics: [...(input.metrics ?? []), ...withinOne(input)],
-    graded: [{ ...graded, id: `${graded.id}, “${graded.text}”`, heard: spread(graded.heard) }],
+    graded: [{ ...graded, id: `${graded.id}, “${graded.text}”`, heard: drawnSymbols(graded.heard) }],
     symbols: "phonemes",
     parts: graded.parts,
     dataNotes: [
@@ -176,23 +177,6 @@ function withinOne({ confusion = [], metrics = [] }: RunReportInput): MetricResu
       items,
     },
   ];
-}
-
-/**
- * For the eye: CTC emits a symbol in one or two frames and blanks between, so each is drawn from half-way after the one
- * before to half-way before the next, but at most 60 ms beyond its own frames.
- */
-function spread(heard: readonly HeardSymbol[]): HeardSymbol[] {
-  const reach = 0.06;
-  return heard.map((symbol, i) => {
-    const before = heard[i - 1]?.endSeconds ?? 0;
-    const after = heard[i + 1]?.startSeconds ?? Number.POSITIVE_INFINITY;
-    return {
-      ...symbol,
-      startSeconds: Math.max(symbol.startSeconds - reach, (before + symbol.startSeconds) / 2),
-      endSeconds: Math.min(symbol.endSeconds + reach, (symbol.endSeconds + after) / 2),
-    };
-  });
 }
 
 function summary(graded: Graded, metrics: Readonly<Record<string, number>>, report: string): string {

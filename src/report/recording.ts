@@ -18,6 +18,23 @@ export interface TimedSymbol {
   op?: EditOp;
 }
 
+/**
+ * For the eye: CTC emits a symbol in one or two frames and blanks between, so each is drawn from half-way after the one
+ * before to half-way before the next, but at most 60 ms beyond its own frames.
+ */
+export function drawnSymbols(heard: readonly TimedSymbol[]): TimedSymbol[] {
+  const reach = 0.06;
+  return heard.map((symbol, i) => {
+    const before = heard[i - 1]?.endSeconds ?? 0;
+    const after = heard[i + 1]?.startSeconds ?? Number.POSITIVE_INFINITY;
+    return {
+      ...symbol,
+      startSeconds: Math.max(symbol.startSeconds - reach, (before + symbol.startSeconds) / 2),
+      endSeconds: Math.min(symbol.endSeconds + reach, (symbol.endSeconds + after) / 2),
+    };
+  });
+}
+
 export interface Recording {
   /** Mono, full scale 1. */
   samples: Float32Array;

@@ -4,7 +4,7 @@ import { barChart, lineChart } from "./charts.ts";
 import { fixed, formatNumber } from "./format.ts";
 import { type Content, type Html, html } from "./html.ts";
 import { page, type Section } from "./page.ts";
-import { recordingFigure, type TimedSymbol } from "./recording.ts";
+import { drawnSymbols, recordingFigure, type TimedSymbol } from "./recording.ts";
 import { figure, narrow } from "./svg.ts";
 import { alignmentColumns, alignmentKey, table } from "./tables.ts";
 
@@ -157,9 +157,12 @@ async function recordingBody(one: Assessment, { classes, recordings }: SpeakerAs
       ? html` · <b>not graded</b>`
       : html` · called <b>${grade}</b> (${percent(Math.max(...probabilities))})`,
   ];
-  const drawing = await figure((size) => recordingFigure({ ...one, heard: spread(marked(one)) }, size), {
-    label: `Waveform and spectrogram of ${name} with the sounds heard`,
-  });
+  const drawing = await figure(
+    (size) => recordingFigure({ ...one, heard: drawnSymbols(marked(one)) }, size),
+    {
+      label: `Waveform and spectrogram of ${name} with the sounds heard`,
+    },
+  );
   return html`<p class="utterance">${verdict}</p>
 ${abstained.length > 0 ? html`<p class="notice">No grade is given, since ${abstained.join("; and ")}.</p>` : undefined}
 ${drawing}${
@@ -178,22 +181,6 @@ ${
 function marked({ heard, alignment }: Assessment): TimedSymbol[] {
   const columns = alignment?.filter(({ op }) => op !== "deletion");
   return heard.map((symbol, i) => ({ ...symbol, op: columns?.[i].op }));
-}
-
-/** CTC marks an instant: for the eye each symbol reaches half-way to its neighbours, at most 60 ms. */
-function spread(heard: readonly TimedSymbol[]): TimedSymbol[] {
-  const reach = 0.06;
-  return heard.map((symbol, i) => ({
-    ...symbol,
-    startSeconds: Math.max(
-      symbol.startSeconds - reach,
-      ((heard[i - 1]?.endSeconds ?? 0) + symbol.startSeconds) / 2,
-    ),
-    endSeconds: Math.min(
-      symbol.endSeconds + reach,
-      (symbol.endSeconds + (heard[i + 1]?.startSeconds ?? Number.POSITIVE_INFINITY)) / 2,
-    ),
-  }));
 }
 
 function placesSection({ places, classes, reference, label }: SpeakerAssessment): Section | undefined {

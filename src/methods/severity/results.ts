@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { UserError } from "../../errors.ts";
 import { duration } from "../../train/progress.ts";
 import { readRecipe } from "../../train/recipe.ts";
@@ -65,6 +65,8 @@ const TINY: Scale = {
 const RECIPES = resolve(import.meta.dirname, "../../../recipes/speechocean762");
 const NANO = join("models", "nano");
 const STAND_IN = join(RECIPES, "upstream.yaml");
+const STAND_IN_SAID =
+  "The upstream stands in for a pre-trained one: a transformer of 0.55 M parameters over log mel features, trained on phones of synthetic voices (`recipes/speechocean762/upstream.yaml`); it knows something of phones and nothing of grades, ages or these speakers.";
 
 export async function replicate(options: ReplicationOptions): Promise<ReplicationOutcome> {
   const began = performance.now();
@@ -75,17 +77,16 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
       `${options.data}: has no speechocean762/manifest.jsonl; name the folder that does with --data`,
     );
   const wanted = options.upstream ?? (existsSync(join(NANO, "config.json")) ? NANO : STAND_IN);
-  // A recipe is trained first.
+  // A recipe is trained first, into a folder of its name.
   const given = wanted.endsWith(".yaml") ? undefined : wanted;
-  describe(scale, given, options);
+  const named = resolve(wanted) === STAND_IN ? undefined : wanted;
+  describe(scale, named, options);
   if (options.planOnly) return { left: 2 * runsOf(scale), result: { runs: 2 * runsOf(scale) } };
   const left = () =>
     options.budget === undefined ? undefined : options.budget - (performance.now() - began) / 1000;
   const { simulated, age } = await corpora(options.data, options.folder, scale.size, options);
   const upstream = given ?? (await ownUpstream(wanted, scale, options));
-  // As the paper, a model that has a convolutional extractor keeps it; the stand-in has none.
-  const frozen = given === undefined ? [] : ["plan.freeze=[feature_extractor]"];
-  const set = [...scale.set, `upstream.model=${upstream}`, ...frozen];
+  const set = [...scale.set, `upstream.model=${upstream}`];
   const planOf = (
     recipe: string,
     corpus: string,
@@ -115,7 +116,7 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
     outcomes.push({ plan, outcome: await runPart(plan, { ...options, left, log, signal }) });
   const undone = outcomes.reduce((sum, { outcome }) => sum + outcome.left, 0);
   return {
-    section: sectionOf(outcomes, scale, given, options),
+    section: sectionOf(outcomes, scale, named, options),
     left: undone,
     result: outcomes.map(({ plan, outcome: { grid, best, summaries, left: some, title } }) => ({
       title,
@@ -134,7 +135,7 @@ async function ownUpstream(
   { upstream }: Scale,
   options: ReplicationOptions,
 ): Promise<string> {
-  const folder = join(options.folder, "upstream");
+  const folder = join(options.folder, basename(recipe, ".yaml"));
   if (readRun(folder)?.status === "finished") return folder;
   options.log(`training a small upstream on synthetic voices into ${folder}`);
   await runVoxsmith(
@@ -182,8 +183,8 @@ function sectionOf(
   const words = [
     `Made by \`voxsmith results severity${options.upstream === undefined ? "" : ` --upstream ${options.upstream}`}\`: ${size.speakers * size.each} utterances of ${size.speakers} speakers of speechocean762, speaker-independent folds stratified by class and gender, 20 epochs with e in ${epochs.join(", ")} (a fifth of the paper's 100 and 0 to 40), batch 4, Adam. ${
       upstream === undefined
-        ? "The upstream stands in for a pre-trained one: a transformer of 0.55 M parameters over log mel features, trained on phones of synthetic voices (`recipes/speechocean762/upstream.yaml`); it knows something of phones and nothing of grades, ages or these speakers."
-        : `The upstream is \`${upstream}\`.`
+        ? STAND_IN_SAID
+        : `The upstream is \`${upstream}\`${upstream.endsWith(".yaml") ? ", a recipe that was trained first" : ""}.`
     } The hand-crafted set lacks what needs phones with times or a recogniser (rhythm, vowel space, correct phones), which this corpus does not have; ${mlpSettings} of the 320 perceptron settings were drawn for each search, and the best baseline is the one that tests best, which favours it.`,
     "",
     "A claim *holds* where a 95 % bootstrap interval over speakers of the difference lies above 0, and is *undecided* where the difference is positive but the interval is not.",

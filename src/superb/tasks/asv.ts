@@ -86,7 +86,8 @@ export function pldaRecipe(
   };
 }
 
-const headOf = (width: number) => ({
+/** The x-vector as a recipe says it. */
+export const headOf = (width: number) => ({
   type: "x-vector",
   projection: width,
   layers: xvectorLayers(width, Math.round((XVECTOR.last / XVECTOR.width) * width)).map(

@@ -9,7 +9,7 @@ import { type FeatureSource, type Heard, hiddenState } from "../features.ts";
 import { RandomForest } from "../random-forest.ts";
 import { common } from "../recipes.ts";
 import type { Learner, Measured, Prepare, ProbeRecipe, ProbeTask } from "../task.ts";
-import { pldaRecipe } from "./asv.ts";
+import { headOf, pldaRecipe } from "./asv.ts";
 import { classesOf, crossEntropySum, XVECTOR, xvectorOf } from "./verification.ts";
 
 /** Instrument recognition of Zaiem et al. (2022), section VIII: one instrument by an x-vector (Medley-solos-DB). */
@@ -22,11 +22,10 @@ export const medleySolos: Prepare = async (root, trial) => {
 
 /** A label of whole recordings, learned by the layers of an x-vector. */
 export function xvectorClasses(name: string, label: string, width: number, parts: Parts): ProbeTask {
-  const { loss: _, score: __, rank: ___, rounds: ____, ...head } = pldaRecipe(1, { epochs: 1, width }).head;
   const base = pldaRecipe(parts.train.length, { epochs: 10, width });
   const recipe: ProbeRecipe = {
     ...base,
-    head: { ...head, loss: { name: "softmax" } },
+    head: { ...headOf(width), loss: { name: "softmax" } },
     evaluateEvery: Math.ceil(base.steps / 10),
     best: { metric: "accuracy", higher: true },
     source: "Zaiem et al. 2022, section VIII: as their speaker verification; the best epoch is our choice",

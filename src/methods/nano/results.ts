@@ -1,5 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { groupBy } from "../../corpus/group.ts";
+import { readManifest, type Utterance, writeManifest } from "../../corpus/manifest.ts";
 import { RunError, UserError } from "../../errors.ts";
 import { type Spread, spread } from "../../metrics/spread.ts";
 import { type ProbeResult, type ProbeTask, probe, tasksNamed } from "../../superb/index.ts";
@@ -43,8 +45,9 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
     `${kinds.map(({ name }) => name).join(", ")} on ${TASKS.join(", ")}, seeds ${seeds.join(", ")}: about ${duration(cells.length * TASKS.length * EXPECTED)}`,
   );
   if (options.planOnly) return { left: cells.length, result: { probes: cells.length * TASKS.length } };
+  const data = tiny ? fewUtterances(options.data, join(options.folder, "corpora")) : options.data;
   const tasks: ProbeTask[] = [];
-  for (const entry of tasksNamed(TASKS.join(","))) tasks.push(...(await entry.prepare(options.data)));
+  for (const entry of tasksNamed(TASKS.join(","))) tasks.push(...(await entry.prepare(data)));
   const found: { kind: string; results: readonly ProbeResult[] }[] = [];
   for (const [i, { seed, kind }] of cells.entries()) {
     const spent = (performance.now() - began) / 1000;
@@ -66,6 +69,19 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
   const left = cells.length - found.length;
   const rows = kinds.map(({ name }) => rowOf(name, found));
   return { section: found.length === 0 ? undefined : section(model, rows, left), left, result: rows };
+}
+
+/** The corpora with two utterances of each speaker, and of FSDD one of each digit as well; returns their root. */
+function fewUtterances(data: string, folder: string): string {
+  const few = (corpus: string, keyOf: (utterance: Utterance) => string, count: number) => {
+    // Verification trains on recordings of more than two seconds.
+    const all = readManifest(join(data, corpus)).filter((u) => corpus === "fsdd" || (u.duration ?? 3) > 2);
+    const kept = [...groupBy(all, keyOf).values()].flatMap((own) => own.slice(0, count));
+    writeManifest(join(folder, corpus, "manifest.jsonl"), kept);
+  };
+  few("fsdd", ({ speaker, labels }) => `${speaker} ${labels?.digit}`, 1);
+  few("speechocean762", ({ speaker = "" }) => speaker, 2);
+  return folder;
 }
 
 interface Row {
@@ -120,7 +136,7 @@ function section(model: string, rows: readonly Row[], left: number): string {
     tasks.map((task) => `- ${own.name} against ${other.name}, ${task}: ${beats(own, other, task)}.`),
   );
   return [
-    `Probes on frozen hidden states, made by \`voxsmith results nano\`: ${TASKS.join(", ")} of docs/superb.md, divided by \`recipes/splits/shared.json\`, so that \`${model}\` never heard the voices of the test parts. Per cent, mean ± standard deviation over seeds of the heads (and of the random weights).`,
+    `Probes on frozen hidden states, made on ${new Date().toISOString().slice(0, 10)} by \`voxsmith results nano\`: ${TASKS.join(", ")} of docs/superb.md, divided by \`recipes/splits/shared.json\`, so that \`${model}\` never heard the voices of the test parts. Per cent, mean ± standard deviation over seeds of the heads (and of the random weights).`,
     "",
     ...[header, header.map(() => "---"), ...body].map(line),
     "",

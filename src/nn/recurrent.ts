@@ -57,3 +57,23 @@ function lstmDirection(
   const projected = ops.affine(x, get("weight_ih", [4 * hidden, dim]), bias);
   return ops.lstm(projected, get("weight_hh", [4 * hidden, hidden]), mask, reverse);
 }
+
+/** What an LSTM layer remembers, both [batch, hidden]. */
+export interface LstmState {
+  readonly hidden: Tensor;
+  readonly cell: Tensor;
+}
+
+/** One frame x [batch, dim] through layer `layer` of forward `lstmLayers`, from a state to the next. */
+export function lstmStep(x: Tensor, { hidden: h, cell: c }: LstmState, p: Params, layer: number): LstmState {
+  const hidden = h.shape[1] as number;
+  const init = uniformInit(1 / Math.sqrt(hidden));
+  const get = (name: string, shape: readonly number[]) => p.get(`${name}_l${layer}`, shape, init);
+  const sums = ops.add(
+    ops.affine(x, get("weight_ih", [4 * hidden, x.shape[1] as number]), get("bias_ih", [4 * hidden])),
+    ops.affine(h, get("weight_hh", [4 * hidden, hidden]), get("bias_hh", [4 * hidden])),
+  );
+  const [i, f, g, o] = [0, 1, 2, 3].map((k) => ops.slice(sums, 1, k * hidden, (k + 1) * hidden));
+  const cell = ops.add(ops.mul(ops.sigmoid(f), c), ops.mul(ops.sigmoid(i), ops.tanh(g)));
+  return { hidden: ops.mul(ops.sigmoid(o), ops.tanh(cell)), cell };
+}

@@ -81,6 +81,7 @@ const convOp = defineOp<ConvAttrs>({
     },
     { inputs: [{ shape: [2, 2, 13] }, { shape: [3, 2, 3] }, { shape: [3] }], attrs: plain({ dilation: 2 }) },
     { inputs: [{ shape: [1, 40, 16] }, { shape: [2, 40, 2] }], attrs: plain({ stride: 2 }) },
+    { inputs: [{ shape: [2, 1, 7] }, { shape: [2, 1, 65] }], attrs: plain({ before: 32, after: 32 }) },
   ],
 });
 
@@ -204,7 +205,8 @@ function convWeight(x: Tensor, dy: Tensor, kernel: number, attrs: ConvAttrs): Te
   const { stride, before, after, dilation, groups } = attrs;
   const [batch, channels] = [x.shape[0], x.shape[1] as number];
   const [, out, frames] = dy.shape as [Dim, number, Dim];
-  if (groups > 1) return groupedWeight(x, dy, kernel, attrs);
+  // A wide kernel has too many taps: attention's window of 201 frames would be 800 nodes in every step of its recurrence.
+  if (groups > 1 || (kernel > UNFOLD_LIMIT && stride === 1)) return groupedWeight(x, dy, kernel, attrs);
   const padded = pad(x, 2, before, after);
   const taps = Array.from({ length: kernel }, (_, k) => {
     const start = k * dilation;
@@ -226,7 +228,7 @@ function convWeight(x: Tensor, dy: Tensor, kernel: number, attrs: ConvAttrs): Te
   return concat(columns, 2);
 }
 
-/** The same for groups, as one grouped convolution with batch and channels in each other's roles. */
+/** The same as one convolution, grouped or wide, with batch and channels in each other's roles. */
 function groupedWeight(x: Tensor, dy: Tensor, kernel: number, attrs: ConvAttrs): Tensor {
   const { stride, before, after, dilation, groups } = attrs;
   const [batch, channels, samples] = x.shape as [Dim, number, Dim];

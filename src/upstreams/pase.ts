@@ -1,10 +1,9 @@
 import { z } from "zod";
-import { dropout, layerNorm, linear, type Training, validFrames } from "../nn/layers.ts";
+import { convolutionBlocks, denseLayers } from "../nn/crdnn.ts";
+import { validFrames } from "../nn/layers.ts";
 import { lstmLayers } from "../nn/recurrent.ts";
 import * as ops from "../ops/index.ts";
-import { normalInit, type Params, uniformInit } from "../params/params.ts";
-import { product } from "../tensor/dims.ts";
-import { region, type Tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { parseConfig, trainingKeys } from "./config.ts";
 import { fbank, fbankFrames, fbankHop, normaliseUtterances } from "./fbank.ts";
 import { hide } from "./hide.ts";
@@ -17,9 +16,7 @@ const size = z.int().positive();
  * convolutions over a log mel spectrogram, bidirectional LSTMs, and a small multi-layer perceptron. `variant` "paper" is
  * the encoder of the text, "released" that of the authors' settings; each key may be given on its own as well.
  *
- * Both are built of SpeechBrain's CRDNN. Two things are other here, so that an utterance becomes the same alone and in a
- * padded batch: convolutions see zeros past the edges (there reflections), and the perceptron has layer norm (there batch
- * norm).
+ * Both are built of SpeechBrain's CRDNN (nn/crdnn.ts), without pooling of frames.
  */
 const keys = {
   model_type: z.literal("pase").default("pase"),
@@ -95,27 +92,21 @@ export function pase(config: PaseConfig): Upstream {
       const { training } = input;
       const bands = fbank(input.audio, config.num_mel_bins, "povey");
       const valid = input.frames && validFrames(input.frames, bands.shape[1]);
-      const heard = convolutions(
-        hide(normalised(bands, valid, config), input, 0),
-        valid,
-        p,
-        config,
-        training,
-      );
+      const blocks = {
+        channels: config.cnn_channels,
+        kernel: config.cnn_kernel_size,
+        frequencyPooling: config.frequency_pooling,
+        dropout: config.dropout,
+      };
+      const shown = hide(normalised(bands, valid, config), input, 0);
+      const heard = convolutionBlocks(shown, valid, blocks, p, training);
       const lstm = { hidden: rnn_neurons, layers: rnn_layers, bidirectional: true, dropout: config.dropout };
       const hidden = lstmLayers(heard, valid, lstm, p.at("rnn"), training);
-      let last = hidden[rnn_layers - 1];
-      for (const [i, neurons] of dnn_neurons.entries()) {
-        const q = p.at(`dnn.${i}`);
-        const rectified = leakyRelu(layerNorm(linear(last, q.at("linear"), neurons), q.at("norm"), 1e-5));
-        last = dropout(rectified, config.dropout, training);
-      }
+      const last = denseLayers(hidden[rnn_layers - 1], dnn_neurons, config.dropout, p.at("dnn"), training);
       return { last, hidden };
     },
   };
 }
-
-const leakyRelu = (x: Tensor): Tensor => ops.maximum(x, ops.mul(x, 0.01));
 
 /** The spectrogram [batch, frames, bands] as the network takes it: padding is zero. */
 function normalised(x: Tensor, valid: Tensor | undefined, config: PaseConfig): Tensor {
@@ -127,52 +118,4 @@ function normalised(x: Tensor, valid: Tensor | undefined, config: PaseConfig): T
       ? ops.div(ops.sub(x, row(config.feature_mean!)), row(config.feature_std!))
       : x;
   return valid ? ops.where(ops.reshape(valid, [batch, frames, 1]), y, 0) : y;
-}
-
-/** Blocks of convolution, layer norm over channels and bands, rectifier, twice, and the largest of neighbouring bands. */
-function convolutions(
-  x: Tensor,
-  valid: Tensor | undefined,
-  p: Params,
-  config: PaseConfig,
-  training: Training | undefined,
-): Tensor {
-  const [batch, frames, bands] = x.shape;
-  const mask = valid && ops.reshape(valid, [batch, frames, 1, 1]);
-  // [batch, frames, channels, bands] between blocks: what layer norm and the LSTM want.
-  let h = ops.reshape(x, [batch, frames, 1, bands]);
-  for (const [block, channels] of config.cnn_channels.entries()) {
-    for (const half of [1, 2])
-      h = region(`cnn.${block}.${half}`, () => {
-        const q = p.at(`cnn.${block}`);
-        const inside = mask ? ops.where(mask, h, 0) : h;
-        return leakyRelu(
-          joinedNorm(convolve(inside, channels, q.at(`conv_${half}`), config), q.at(`norm_${half}`)),
-        );
-      });
-    h = dropout(pooled(h, config.frequency_pooling), config.dropout, training);
-  }
-  return ops.reshape(h, [batch, frames, product(h.shape.slice(2))]);
-}
-
-function convolve(h: Tensor, channels: number, p: Params, { cnn_kernel_size: kernel }: PaseConfig): Tensor {
-  const inside = h.shape[2] as number;
-  const fan = inside * kernel ** 2;
-  const weight = p.get("weight", [channels, inside, kernel, kernel], normalInit(Math.sqrt(2 / fan)));
-  const bias = p.get("bias", [channels], uniformInit(1 / Math.sqrt(fan)));
-  const picture = ops.conv2d(ops.transpose(h, [0, 2, 1, 3]), weight, { same: true, bias });
-  return ops.transpose(picture, [0, 2, 1, 3]);
-}
-
-function joinedNorm(h: Tensor, p: Params): Tensor {
-  const [batch, frames, ...rest] = h.shape;
-  return ops.reshape(layerNorm(ops.reshape(h, [batch, frames, product(rest)]), p, 1e-5), h.shape);
-}
-
-/** The largest of each `by` neighbouring bands; bands left over at the top are dropped. */
-function pooled(h: Tensor, by: number): Tensor {
-  const whole = Math.floor((h.shape[3] as number) / by) * by;
-  return Array.from({ length: by }, (_, i) => ops.slice(h, 3, i, whole, by)).reduce((a, b) =>
-    ops.maximum(a, b),
-  );
 }

@@ -3,12 +3,12 @@ import { decodeFlac, decodeIndexed, indexFlac, isFlac, probeFlac } from "./flac.
 import { decodeMp3, isMp3, walkMp3 } from "./mp3.ts";
 import { decodeOgg, isOgg, walkOgg } from "./ogg.ts";
 import {
+  type Audio,
   type ByteSource,
   type ChannelChoice,
   checkChannel,
   checkFinite,
   memorySource,
-  mix,
   readPcm,
   refuse,
   type Segment,
@@ -17,17 +17,8 @@ import {
 import { isSphere, parseSphere } from "./sphere.ts";
 import { isWav, parseWav } from "./wav.ts";
 
-export type { ByteSource, ChannelChoice } from "./pcm.ts";
+export type { Audio, ByteSource, ChannelChoice } from "./pcm.ts";
 export { encodeWav } from "./wav.ts";
-
-export interface Audio {
-  /** One channel, or the mean of all [samples], mostly within [-1, 1]. */
-  samples: Float32Array;
-  /** Hz */
-  sampleRate: number;
-  /** Channels of the recording itself. */
-  channels: number;
-}
 
 export interface DecodeOptions extends Segment {
   /** What to call the recording in error sentences, usually its path. */
@@ -55,14 +46,7 @@ export async function decodeSource(source: ByteSource, options: DecodeOptions = 
     const range = segmentSamples(layout.samples, layout.sampleRate, options, name);
     const { sampleRate, channels } = layout;
     audio = { samples: readPcm(source, layout, channel, range), sampleRate, channels };
-  } else {
-    const { channelData, sampleRate } = await decoders[format](source, name, options);
-    checkChannel(channel, channelData.length, name);
-    const wanted = channel === "mix" ? channelData : [channelData[channel]];
-    // A single channel is a view of what was decoded, which the segment must not keep alive.
-    const samples = wanted.length === 1 ? wanted[0].slice() : mix(wanted);
-    audio = { samples, sampleRate, channels: channelData.length };
-  }
+  } else audio = await decoders[format](source, name, { ...options, channel });
   checkFinite(audio.samples, name);
   return audio;
 }
@@ -96,7 +80,7 @@ export async function openStretches(source: ByteSource, name: string): Promise<S
     const index = indexFlac(source, name);
     const { sampleRate, samples } = index;
     const read = async (start: number, end: number) =>
-      finite(mix(await decodeIndexed(source, index, name, start, end)));
+      finite(await decodeIndexed(source, index, name, { channel: "mix", start, end }));
     return { sampleRate, samples, read };
   }
   const { samples: all, sampleRate } = await decodeSource(source, { name });

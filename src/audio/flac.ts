@@ -1,12 +1,14 @@
 import { FLACDecoder } from "@wasm-audio-decoders/flac";
-import { quietly, release, skipId3 } from "./container.ts";
+import { Collector } from "./collector.ts";
+import { quietly, skipId3 } from "./container.ts";
 import {
+  type Audio,
   type ByteSource,
+  type ChannelChoice,
   checkFormat,
-  type Decoded,
   refuse,
   refuseShort,
-  type Segment,
+  type Selection,
   segmentSamples,
 } from "./pcm.ts";
 
@@ -69,11 +71,12 @@ interface Frame {
 }
 
 /** Decodes the frames that hold the segment, or all. */
-export async function decodeFlac(source: ByteSource, name: string, segment: Segment): Promise<Decoded> {
+export async function decodeFlac(source: ByteSource, name: string, selection: Selection): Promise<Audio> {
   const index = indexFlac(source, name);
-  const { samples, sampleRate } = index;
-  const [start, end] = segmentSamples(samples, sampleRate, segment, name);
-  return { channelData: await decodeIndexed(source, index, name, start, end), sampleRate };
+  const { samples, sampleRate, channels } = index;
+  const { channel } = selection;
+  const [start, end] = segmentSamples(samples, sampleRate, selection, name);
+  return { samples: await decodeIndexed(source, index, name, { channel, start, end }), sampleRate, channels };
 }
 
 /** Where the frames of a FLAC file stand: with it, any stretch can be decoded by itself. */
@@ -98,40 +101,43 @@ export function indexFlac(source: ByteSource, name: string): FlacIndex {
   return { ...info, samples, frames };
 }
 
-/** Samples [start, end) of every channel. */
+/** Frames of a turn: enough to be worth a call, few enough to stay in the processor's cache. */
+const turn = 8;
+
+/** Samples [start, end) of a channel or of the mean of all. */
 export async function decodeIndexed(
   source: ByteSource,
   { frames, channels, bits }: FlacIndex,
   name: string,
-  start: number,
-  end: number,
-): Promise<Float32Array[]> {
+  { channel, start, end }: { channel: ChannelChoice; start: number; end: number },
+): Promise<Float32Array> {
   const needed = frames.filter((frame) => frame.start < end && frame.start + frame.samples > start);
-  const result = await decodeFrames(
-    needed.map((frame) => ({ ...frame, bytes: source.read(frame.at, frame.at + frame.bytes) })),
-    name,
-  );
-  const first = start - needed[0].start;
-  if (result.samplesDecoded < first + end - start || result.channelData.length !== channels)
+  const skipped = needed[0].start;
+  const collector = new Collector({ channels, channel, start: start - skipped, end: end - skipped }, name);
+  for (let i = 0; i < needed.length; i += turn) {
+    const own = needed.slice(i, i + turn).map(({ at, bytes }) => source.read(at, at + bytes));
+    const { channelData } = await decodeFrames(own, name);
+    for (const all of channelData) rescale(all, bits);
+    collector.add(channelData);
+  }
+  if (collector.received < end - skipped)
     refuse(name, "the FLAC frames do not hold what their headers say; the file is damaged");
-  return result.channelData.map((all) => rescale(all.subarray(first, first + end - start), bits));
+  return collector.samples;
 }
 
 /**
  * The package divides n-bit integers by 2^(n-1) - 1; libsndfile, and so every Python toolkit, divides by 2^(n-1). Going
  * through the integers makes the result exact.
  */
-function rescale(samples: Float32Array, bits: number): Float32Array {
+function rescale(samples: Float32Array, bits: number): void {
   const full = 2 ** (bits - 1);
   const unit = 1 / full;
-  const out = new Float32Array(samples.length);
   // Adding a number whose last bit counts ones rounds to a whole number, much quicker than Math.round.
   const ones = 1.5 * 2 ** 52;
-  for (let i = 0; i < out.length; i++) out[i] = (samples[i] * (full - 1) + ones - ones) * unit;
-  return out;
+  for (let i = 0; i < samples.length; i++) samples[i] = (samples[i] * (full - 1) + ones - ones) * unit;
 }
 
-// One decoder serves all files of a thread: frames stand alone, and decoding them ends before anything is awaited.
+// One decoder serves all files of a thread, whose turns may alternate: frames stand alone.
 let shared: Promise<FLACDecoder> | undefined;
 
 async function openDecoder(): Promise<FLACDecoder> {
@@ -140,13 +146,14 @@ async function openDecoder(): Promise<FLACDecoder> {
   return decoder;
 }
 
-async function decodeFrames(frames: Frame[], name: string) {
-  const decoder = await (shared ??= openDecoder());
+async function decodeFrames(frames: Uint8Array[], name: string) {
+  shared ??= openDecoder();
+  const decoder = await shared;
   try {
-    return await quietly(name, "FLAC", () => decoder.decodeFrames(frames.map((frame) => frame.bytes)));
+    return await quietly(name, "FLAC", () => decoder.decodeFrames(frames));
   } catch (error) {
+    // A damaged file may have upset it; others take a new one for their next turn.
     shared = undefined;
-    release(decoder);
     throw error;
   }
 }

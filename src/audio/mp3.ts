@@ -1,6 +1,7 @@
 import { MPEGDecoder } from "mpg123-decoder";
+import { Collector } from "./collector.ts";
 import { quietly, release, skipId3 } from "./container.ts";
-import { type ByteSource, type Decoded, refuse, refuseShort, type Segment, segmentSamples } from "./pcm.ts";
+import { type Audio, type ByteSource, refuse, refuseShort, type Selection, segmentSamples } from "./pcm.ts";
 
 interface FrameHeader {
   bytes: number;
@@ -114,27 +115,32 @@ function isTail(bytes: Uint8Array, at: number): boolean {
   return true;
 }
 
+/** Bytes of a turn, less than the decoder package's own buffer. */
+const turn = 1 << 14;
+
 /** Decodes an MP3 (MPEG layer I, II or III) file; the encoder's delay and padding are cut off as its LAME header says. */
-export async function decodeMp3(source: ByteSource, name: string, segment: Segment): Promise<Decoded> {
+export async function decodeMp3(source: ByteSource, name: string, selection: Selection): Promise<Audio> {
   const bytes = source.read(0, source.size);
-  const stream = walkMp3(bytes, skipId3(source), name);
+  const { begin, end, sampleRate, channels, samples } = walkMp3(bytes, skipId3(source), name);
+  // What the header calls delay and padding may come all the same.
+  const most = samples + 2 ** 13;
+  const collector = new Collector({ channels, channel: selection.channel, start: 0, end: most }, name);
   const decoder = new MPEGDecoder();
   await decoder.ready;
   try {
-    const { channelData, samplesDecoded } = await quietly(name, "MP3", () =>
-      decoder.decode(bytes.subarray(stream.begin, stream.end)),
-    );
-    // The first frames may refer to bits that an editor has cut off, and are then skipped.
-    if (samplesDecoded < stream.samples - 4 * 1152)
-      refuse(
-        name,
-        `only ${samplesDecoded} of ${stream.samples} samples could be decoded; the MP3 data is damaged`,
-      );
-    const [start, end] = segmentSamples(samplesDecoded, stream.sampleRate, segment, name);
-    // The package always gives two channels.
-    const wanted = channelData.slice(0, stream.channels);
-    return { channelData: wanted.map((all) => all.subarray(start, end)), sampleRate: stream.sampleRate };
+    for (let at = begin; at < end; at += turn) {
+      const piece = bytes.subarray(at, Math.min(end, at + turn));
+      const { channelData } = await quietly(name, "MP3", () => decoder.decode(piece));
+      // The package always gives two channels.
+      collector.add(channelData.slice(0, channels));
+    }
   } finally {
     release(decoder);
   }
+  const decoded = Math.min(most, collector.received);
+  // The first frames may refer to bits that an editor has cut off, and are then skipped.
+  if (decoded < samples - 4 * 1152)
+    refuse(name, `only ${decoded} of ${samples} samples could be decoded; the MP3 data is damaged`);
+  const [first, last] = segmentSamples(decoded, sampleRate, selection, name);
+  return { samples: collector.samples.slice(first, last), sampleRate, channels };
 }

@@ -44,17 +44,26 @@ export interface PcmLayout {
 /** Which channel of a recording to take, counted from 0, or the mean of all. */
 export type ChannelChoice = number | "mix";
 
-/** The channels of a recording, or of the segment that was asked for. */
-export interface Decoded {
-  channelData: Float32Array[];
+/** A recording, or the segment of it that was asked for. */
+export interface Audio {
+  /** One channel, or the mean of all [samples], mostly within [-1, 1]. */
+  samples: Float32Array;
   /** Hz */
   sampleRate: number;
+  /** Channels of the recording itself. */
+  channels: number;
 }
 
 /** A stretch of a recording. */
 export interface Segment {
   startSeconds?: number;
   endSeconds?: number;
+}
+
+/** What is wanted of a recording. */
+export interface Selection extends Segment {
+  /** A channel counted from 0, or "mix": the mean of all. */
+  channel: ChannelChoice;
 }
 
 /** Sentences are "NAME: what is wrong"; every decoder refuses bad input by this one function. */
@@ -187,20 +196,22 @@ const ulaw = Float32Array.from({ length: 256 }, (_, code) => {
 });
 
 /** The mean of channels of one length; of a single channel, that channel itself. */
-export function mix(channels: readonly Float32Array[]): Float32Array {
-  if (channels.length === 1) return channels[0];
-  const out = new Float32Array(channels[0].length);
-  if (channels.length === 2) {
+const mix = (channels: readonly Float32Array[]): Float32Array =>
+  channels.length === 1 ? channels[0] : mixInto(new Float32Array(channels[0].length), channels);
+
+/** Writes the mean of channels of one length into `out` of that length. */
+export function mixInto(out: Float32Array, channels: readonly Float32Array[]): Float32Array {
+  if (channels.length === 1) out.set(channels[0]);
+  else if (channels.length === 2) {
     // Four times as quick as the loop over channels.
     const [left, right] = channels;
     for (let i = 0; i < out.length; i++) out[i] = (left[i] + right[i]) / 2;
-    return out;
-  }
-  for (let i = 0; i < out.length; i++) {
-    let sum = 0;
-    for (let c = 0; c < channels.length; c++) sum += channels[c][i];
-    out[i] = sum / channels.length;
-  }
+  } else
+    for (let i = 0; i < out.length; i++) {
+      let sum = 0;
+      for (let c = 0; c < channels.length; c++) sum += channels[c][i];
+      out[i] = sum / channels.length;
+    }
   return out;
 }
 

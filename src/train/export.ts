@@ -139,12 +139,12 @@ function asClassifier({ path }: TaskObjective, store: ParameterStore, hidden: nu
 }
 
 function configOf(
-  { config, upstream }: Model,
+  { config, written = config, upstream }: Model,
   ctc: TaskObjective | undefined,
   classifier: TaskObjective | undefined,
 ): Record<string, unknown> {
   const name = CLASSES[upstream.modelType] ?? upstream.modelType;
-  const out: Record<string, unknown> = { model_type: upstream.modelType, ...config };
+  const out: Record<string, unknown> = { model_type: upstream.modelType, ...written };
   delete out.vocab_size;
   if (ctc?.target.kind === "sequence" && ctc.spec.loss === "ctc") {
     const { size, blank } = ctc.target.vocabulary;

@@ -12,6 +12,8 @@ import type { ParameterStore } from "./store.ts";
 /** The model that a recipe adapts: its configuration with the recipe's overrides, and where its weights are. */
 export interface Model {
   readonly config: Readonly<Record<string, unknown>>;
+  /** The configuration that goes into files, with its own masks in place of the recipe's, where it is another one. */
+  readonly written?: Readonly<Record<string, unknown>>;
   /** What training reads of it, defaults filled in. */
   readonly settings: TrainingConfig;
   readonly upstream: Upstream;
@@ -50,6 +52,7 @@ export function modelOf(recipe: Recipe): Model {
     source === undefined
       ? [{ ...inline }, "recipe: upstream.config"]
       : [configOf(source), join(source, "config.json")];
+  const own = { ...config };
   for (const [key, value] of OVERRIDES) {
     const given = value(recipe);
     if (given !== undefined) config[key] = given;
@@ -57,7 +60,19 @@ export function modelOf(recipe: Recipe): Model {
   asksForMasks(config, recipe);
   const upstream = upstreamOf(config, where);
   const masked = padding === "hide" || (padding === "auto" && !upstream.padSensitive);
-  return { config, settings: upstream.settings, upstream, masked, source, lora: recipe.plan.lora };
+  const written = withMasksOf(own, config);
+  return { config, written, settings: upstream.settings, upstream, masked, source, lora: recipe.plan.lora };
+}
+
+/**
+ * What a trained model's files say: masks are a matter of each training, so those of the recipe's `augment` are not handed on.
+ * Who fine-tunes a model that was pre-trained with two thirds of its frames hidden would hide as many.
+ */
+function withMasksOf(own: Record<string, unknown>, config: Record<string, unknown>): Record<string, unknown> {
+  const ofMasks = (key: string) => key.startsWith("mask_") || key === "apply_spec_augment";
+  const kept = (all: Record<string, unknown>, masks: boolean) =>
+    Object.entries(all).filter(([key]) => ofMasks(key) === masks);
+  return Object.fromEntries([...kept(config, false), ...kept(own, true)]);
 }
 
 /** Masks that the recipe asks for are drawn though the model's configuration switches masking off; no other ones are. */
@@ -81,12 +96,20 @@ function configOf(source: string): Record<string, unknown> {
 }
 
 /** What the model's files leave open, and where they ask for other audio than the recipe gives. */
-export function sayWhatIsAssumed(model: Model, { corpus }: Recipe, log: (line: string) => void): void {
+export function sayWhatIsAssumed(
+  model: Model,
+  { corpus, augment }: Recipe,
+  log: (line: string) => void,
+): void {
   const { source, settings, upstream } = model;
   if (source === undefined) return;
   const { weights, notes, preprocessor } = openCheckpoint(source);
   weights.close();
   const masks = settings.apply_spec_augment && settings.mask_time_prob > 0;
+  if (masks && settings.mask_time_prob > 0.3 && augment.timeMask.prob === undefined)
+    log(
+      `${source}: hides ${Math.round(100 * settings.mask_time_prob)} % of the frames in training, as pre-training does; fine-tuning usually hides 5 %, which augment.timeMask.prob: 0.05 asks for`,
+    );
   if (masks && upstream.maskVector && !weights.infos.has(`${upstream.prefix}.masked_spec_embed`))
     log(`${source}: has no vector for hidden frames; it starts from random numbers`);
   for (const note of notes) log(`${source}: taken as usual: ${note}`);

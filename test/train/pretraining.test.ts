@@ -111,11 +111,24 @@ describe("pre-training", () => {
 
   it("clusters a layer of a model it made before", async () => {
     const objectives = { units };
-    const { folder } = await run("first", { objectives, epochs: 1 });
+    const { folder } = await run("first", {
+      objectives,
+      upstream: { config: { ...config, mask_time_prob: 0.05, mask_time_length: 4 } },
+      augment: { timeMask: { prob: 0.65, length: 3, minMasks: 1 } },
+      epochs: 1,
+    });
+    // Masks are the recipe's: the model that is written keeps its own for those who fine-tune it.
+    const written = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+    expect(written).toMatchObject({ mask_time_prob: 0.05, mask_time_length: 4 });
+    expect(written).not.toHaveProperty("mask_time_min_masks");
     const second = { ...units, clusters: { of: "layer", model: folder, layer: 1, count: 4 } };
     const { metrics } = await run("second", { objectives: { units: second }, epochs: 2 });
     expect(metrics["test.units.loss"]).toBeLessThan(3);
     expect(Object.keys(metrics)).toContain("test.units.perplexity");
+    const said: string[] = [];
+    const fromSecond = { upstream: { model: join(corpus.folder, "second") }, objectives: { units }, epochs: 1 };
+    await run("third", fromSecond, { log: (line) => said.push(line) });
+    expect(said.join("\n")).toContain("hides 60 % of the frames in training, as pre-training does");
   }, 60_000);
 
   it("trains a PASE-like encoder by its workers, with Adadelta and NewBob", async () => {

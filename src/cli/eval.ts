@@ -1,9 +1,12 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { UserError } from "../errors.ts";
-import { evaluatePacks } from "../train/evaluate-packs.ts";
+import { evaluateTaskPacks } from "../superb/packed.ts";
+import { evaluatePacks, type PackEvaluation } from "../train/evaluate-packs.ts";
 import { evaluateRun, partOf } from "../train/evaluate-run.ts";
 import type { LmOptions } from "../train/lm-decoding.ts";
+import { isTaskPack } from "../train/pack.ts";
 import { evaluateOnnx, type OnnxEvaluation } from "../use/onnx/evaluate.ts";
+import { writeAtomically } from "../weights/file.ts";
 import { collect, newCommand, printResult, whole } from "./command.ts";
 
 interface Options {
@@ -33,6 +36,7 @@ export function command(): Command {
       "eval runs/fsdd-digits --data ../shared/data/fsdd --split test",
       "eval runs/fsdd-digits --data ../shared/data/fsdd --onnx fsdd-onnx/onnx/model_quantized.onnx",
       "eval --pack nl.pack --pack fr.pack --route language --manifest both.jsonl --data corpora",
+      "eval --pack ks.pack --pack sid.pack --data corpora",
     ],
   )
     .argument("[run]", "the folder of a finished run")
@@ -43,7 +47,10 @@ export function command(): Command {
       "the corpus for packs, in the folder of --data (default: the first pack's recipe's)",
     )
     .option("--route <label>", "label of the manifest that names the pack of each utterance")
-    .option("--data <folder>", "the folder that the recipe's manifest is in")
+    .option(
+      "--data <folder>",
+      "the folder that the recipe's manifest is in; of SUPERB's tasks the one that holds all corpora",
+    )
     .option("--lm <file>", "decode CTC heads with an n-gram model: compiled (`voxsmith lm compile`) or ARPA")
     .option(
       "--lexicon <file>",
@@ -102,7 +109,37 @@ function finite(text: string): number {
   return value;
 }
 
+/** Packs of SUPERB's tasks bring their own corpora, so that nothing is routed. */
+async function printTaskPacks(options: Options): Promise<void> {
+  const run = options.pack.find((path) => !isTaskPack(path));
+  if (run !== undefined)
+    throw new UserError(`${run}: is of a run and others are of SUPERB's tasks; evaluate the two kinds apart`);
+  for (const [name, given] of [
+    ["--route", options.route],
+    ["--manifest", options.manifest],
+    ["--lm", options.lm],
+  ])
+    if (given !== undefined) throw new UserError(`${name}: does not go with packs of SUPERB's tasks`);
+  if (options.data === undefined)
+    throw new UserError("--data: must name the folder that holds the corpora of SUPERB's tasks");
+  const { pack, backbone, threads, data: root, predictions: file } = options;
+  const part = partOf(options.split);
+  const { predictions, ...rest } = await evaluateTaskPacks(pack, part, { root, backbone, threads });
+  if (file !== undefined) writeLines(file, predictions);
+  printResult(options, rest, taskLines(rest.tasks).join("\n"));
+}
+
+const taskLines = (tasks: PackEvaluation["tasks"]): string[] =>
+  tasks.flatMap(({ name, metrics, utterances }) => [
+    `${name}: ${utterances} utterances`,
+    ...Object.entries(metrics).map(([metric, value]) => `  ${metric}  ${value.toFixed(4)}`),
+  ]);
+
+const writeLines = (file: string, lines: readonly object[]): void =>
+  writeAtomically(file, (put) => put(Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""))));
+
 async function printPacks(options: Options): Promise<void> {
+  if (options.pack.some(isTaskPack)) return printTaskPacks(options);
   const result = await evaluatePacks(options.pack, partOf(options.split), {
     ...options,
     decoding: decodingOf(options),
@@ -110,9 +147,10 @@ async function printPacks(options: Options): Promise<void> {
     log: (line) => process.stderr.write(`${line}\n`),
   });
   const { predictions, ...rest } = result;
-  const lines = result.tasks.flatMap(({ name, metrics, utterances }) => [
-    `${name}: ${utterances} utterances`,
-    ...Object.entries(metrics).map(([metric, value]) => `  ${metric}  ${value.toFixed(4)}`),
-  ]);
-  printResult(options, rest, [...lines, `${predictions.length} utterances in all`].join("\n"));
+  if (options.predictions !== undefined) writeLines(options.predictions, predictions);
+  printResult(
+    options,
+    rest,
+    [...taskLines(result.tasks), `${predictions.length} utterances in all`].join("\n"),
+  );
 }

@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { ALPHAS, type AlphaSweep, alphaSweep } from "../methods/speech-ft/alpha-sweep.ts";
 import { analysisPage, shown } from "../methods/speech-ft/page.ts";
 import { tasksNamed } from "../superb/index.ts";
+import { locateModels } from "../train/locate.ts";
 import { writeAtomically } from "../weights/file.ts";
 import { interruptSignal, newCommand, printResult, whole } from "./command.ts";
 import { type MergeOptions, number, numbers, withMergeOptions } from "./merge-options.ts";
@@ -42,7 +43,9 @@ export function sweepCommand(): Command {
     .option("--threads <n>", "processor threads (default: all)", whole)
     .option("--cache-gb <gigabytes>", "what hidden states of one model may take at a time", number, 20)
     .option("--allow-overlap", "probe even on test utterances that a model or an ancestor trained on");
-  return withMergeOptions(sweep).action(async (base: string, tuned: string[], options: Options) => {
+  return withMergeOptions(sweep).action(async (baseName: string, tunedNames: string[], options: Options) => {
+    const log = (line: string) => void process.stderr.write(`${line}\n`);
+    const [base, ...tuned] = await locateModels([baseName, ...tunedNames], log);
     const { json, alphas, tasks: names, corpusRoot, out, seeds, steps, threads, cacheGb, ...rest } = options;
     const { allowOverlap, ...given } = rest;
     const tasks = [];
@@ -51,7 +54,7 @@ export function sweepCommand(): Command {
     const result = await alphaSweep(base, tuned, given, alphas ?? ALPHAS, tasks, {
       ...{ folder: out, steps, threads, cacheGb, allowOverlap, signal },
       seeds: Array.from({ length: seeds }, (_, i) => i),
-      log: (line) => process.stderr.write(`${line}\n`),
+      log,
     }).finally(dispose);
     mkdirSync(out, { recursive: true });
     write(join(out, "sweep.json"), `${JSON.stringify(result, null, 2)}\n`);

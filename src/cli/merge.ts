@@ -3,6 +3,7 @@ import { writeMerge } from "../merge/merge.ts";
 import { formatMergePlan, openModels } from "../merge/models.ts";
 import { DOES, METHODS, type MergeSpec, mergeSpec } from "../merge/spec.ts";
 import { inheritLineage } from "../train/lineage.ts";
+import { locateModels } from "../train/locate.ts";
 import { progress } from "../train/progress.ts";
 import { newCommand, printResult } from "./command.ts";
 import { type MergeOptions, number, withMergeOptions } from "./merge-options.ts";
@@ -27,7 +28,10 @@ export function command(): Command {
       "merge sweep models/base runs/phones --alphas 0,0.25,1 --tasks miniature --seeds 3 --out runs/sweep",
     ],
   )
-    .argument("<base>", "the model that the others were tuned from: a folder or a checkpoint file")
+    .argument(
+      "<base>",
+      "the model that the others were tuned from: a folder, a checkpoint file or a name of the hub",
+    )
     .argument("<tuned...>", "models that were tuned from it, such as run folders")
     .option("--out <folder>", "where the merged model goes")
     .option("--alpha <number>", "how far to go from the base; 0.25, but 1 for arithmetic and dare", number)
@@ -36,11 +40,13 @@ export function command(): Command {
     .addHelpText("after", `\nMethods:\n${methods}`)
     .enablePositionalOptions()
     .addCommand(sweepCommand())
-    .action((base: string, tuned: string[], options: Options) => {
+    .action(async (baseName: string, tunedNames: string[], options: Options) => {
       const { out, plan, json, ...given } = options;
       if (!plan && out === undefined)
         throw new InvalidArgumentError("--out is missing: where the merged model goes");
-      const spec = mergeSpec(given, tuned.length);
+      const spec = mergeSpec(given, tunedNames.length);
+      const log = (line: string) => void process.stderr.write(`${line}\n`);
+      const [base, ...tuned] = await locateModels([baseName, ...tunedNames], log);
       const models = openModels(base, tuned, spec);
       try {
         const said = formatMergePlan(models.lines);
@@ -50,7 +56,7 @@ export function command(): Command {
           printResult({ json }, result, [heading, ...said].join("\n"));
           return;
         }
-        for (const line of [heading, ...said]) process.stderr.write(`${line}\n`);
+        for (const line of [heading, ...said]) log(line);
         const shown = progress({ label: "merging", total: 100 });
         writeMerge(models, spec, out!, {
           onProgress: (done, total) => shown.update(Math.round((100 * done) / total)),

@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { calibrateRun } from "../methods/severity/assess/calibration.ts";
-import { PACK_ENDING, packRun } from "../train/pack.ts";
+import { isTaskFolder, packTask } from "../superb/packed.ts";
+import { packRun } from "../train/pack.ts";
+import { PACK_ENDING } from "../train/pack-file.ts";
 import { newCommand, printResult } from "./command.ts";
 
 interface Options {
@@ -13,17 +15,18 @@ interface Options {
 export function command(): Command {
   return newCommand(
     "pack",
-    "Packs the masks and heads of a finished run with a `plan.mask` into one small file, bound to its backbone by a hash.",
-    ["pack runs/dutch --out dutch.pack"],
+    "Packs the masks and heads of a finished run with a `plan.mask`, or of a task of `superb --train masks`, into one small file, bound to its backbone by a hash.",
+    ["pack runs/dutch --out dutch.pack", "pack runs/superb-base/masks-0.1/ks --out ks.pack"],
   )
-    .argument("<run>", "the folder of a finished run")
+    .argument("<run>", "the folder of a finished run, or of a task that `superb --train masks` learned")
     .option("--out <file>", `the pack (default: NAME${PACK_ENDING} beside the run's folder)`)
     .option("--backbone <model>", "the model that the masks are over (default: the recipe's upstream)")
     .action((folder: string, options: Options) => {
       const out = options.out ?? `${join(folder)}${PACK_ENDING}`;
       // Fitted on predictions that the pack leaves behind.
       calibrateRun(folder);
-      const report = packRun(folder, out, options.backbone);
+      const pack = isTaskFolder(folder) ? packTask : packRun;
+      const report = pack(folder, out, options.backbone);
       const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(3)} MB`;
       printResult(
         options,

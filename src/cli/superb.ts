@@ -5,6 +5,7 @@ import { superbEndPoints } from "../metrics/superb-score.ts";
 import { taskEntries, taskGroups, tasksNamed } from "../superb/catalogue.ts";
 import type { ProbeReport } from "../superb/probe.ts";
 import type { ProbeResult } from "../superb/results.ts";
+import { locateModel } from "../train/locate.ts";
 import { interruptSignal, newCommand, printResult, whole } from "./command.ts";
 
 interface Options {
@@ -37,7 +38,7 @@ export function command(): Command {
       "superb runs/fsdd-digits --tasks mini-digits --train masks --sparsity 0.05,0.1,0.2",
     ],
   )
-    .argument("<model>", "model folder or checkpoint, or log-mel")
+    .argument("<model>", "a run, a model's folder, a checkpoint, a mask pack, a name of the hub, or log-mel")
     .option("--tasks <names>", "tasks or groups of tasks, with commas", "mini")
     .option("--corpus-root <folder>", "the folder that holds the corpora", "../shared/data")
     .option("--out <folder>", "where results go (default: runs/superb-MODEL)")
@@ -66,22 +67,23 @@ export function command(): Command {
     .addHelpText("after", `\nTasks:\n${tasks.join("\n")}\n\nGroups:\n${groups.join("\n")}`)
     .action(async (model: string, options: Options) => {
       const { probe } = await import("../superb/probe.ts");
+      const log = (line: string) => void process.stderr.write(`${line}\n`);
+      const { path } = await locateModel(model, log);
       const root = resolve(options.corpusRoot);
       const prepared = [];
       for (const entry of tasksNamed(options.tasks)) prepared.push(...(await entry.prepare(root)));
       const { signal, dispose } = interruptSignal("saving; the same command goes on from here");
       const { seed, steps, threads, allowOverlap, cache, cacheGb, train, modules } = options;
       const out = options.out ?? join("runs", `superb-${nameOf(model)}`);
-      const log = (line: string) => void process.stderr.write(`${line}\n`);
-      const shared = { seed, steps, threads, allowOverlap, signal, out, log };
+      const shared = { name: nameOf(model), seed, steps, threads, allowOverlap, signal, out, log };
       if (train === undefined) {
-        const report = await probe(model, prepared, { ...shared, cache, cacheGb }).finally(dispose);
+        const report = await probe(path, prepared, { ...shared, cache, cacheGb }).finally(dispose);
         printResult(options, report, table(report));
       } else {
         const { adaptToTasks } = await import("../methods/router/superb-tasks.ts");
         const adaptation = { train, modules, lr: options.upstreamLr };
         const adapting = { ...shared, adaptation, sparsities: options.sparsity };
-        const report = await adaptToTasks(model, prepared, adapting).finally(dispose);
+        const report = await adaptToTasks(path, prepared, adapting).finally(dispose);
         printResult(options, report, curves(report));
       }
       if (signal.aborted) process.exitCode = 130;

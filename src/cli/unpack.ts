@@ -1,7 +1,8 @@
 import { existsSync, readdirSync } from "node:fs";
 import type { Command } from "commander";
 import { UserError } from "../errors.ts";
-import { PACK_ENDING, unpack } from "../train/pack.ts";
+import { PACK_ENDING } from "../train/pack-file.ts";
+import { unpack } from "../train/unpack.ts";
 import { newCommand, printResult } from "./command.ts";
 
 interface Options {

@@ -9,9 +9,11 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { randomFeeds } from "../train/feeds.ts";
 import { fitsName, type Training as Trains } from "../train/groups.ts";
 import { weightedLayers } from "../train/heads.ts";
+import type { Lineage } from "../train/lineage.ts";
 import { type MaskPlan, type MaskSpec, maskPlan, startMasks, type WeightMasks } from "../train/masks.ts";
-import type { Model } from "../train/model.ts";
-import { openModel } from "../train/open-model.ts";
+import { bareModel, type Model } from "../train/model.ts";
+import { type OpenedModel, openModel } from "../train/open-model.ts";
+import type { TaskUpstream } from "../train/pack.ts";
 import { ParameterStore } from "../train/store.ts";
 import type { Adaptation } from "./task.ts";
 import { type FrozenUpstream, openUpstream, type UpstreamOptions } from "./upstream.ts";
@@ -27,11 +29,9 @@ export async function openAdapted(
   how: Adaptation,
   options: UpstreamOptions = {},
 ): Promise<AdaptedUpstream> {
-  const { task, store } = openModel(path);
-  return {
-    ...(await openUpstream(path, options)),
-    adapted: new Adapted(path, how, task.model, store.values),
-  };
+  const model = openModel(path);
+  const upstream = await openUpstream(path, options, model);
+  return { ...upstream, adapted: new Adapted(path, how, model, upstream) };
 }
 
 /** What of an upstream trains, and how audio becomes the features of a head inside the graph. */
@@ -39,16 +39,28 @@ export class Adapted {
   readonly how: Adaptation;
   private readonly path: string;
   private readonly model: Model;
-  private readonly weights: Readonly<Record<string, Value>>;
+  /** The model's own weights. */
+  readonly store: ParameterStore;
+  /** Which model it is, and how that hears: what a pack of masks over it has to say. */
+  readonly described: TaskUpstream;
+  /** What the model learned from before. */
+  readonly lineage: Lineage | undefined;
   private plan: MaskPlan | undefined;
 
-  constructor(path: string, how: Adaptation, model: Model, weights: Readonly<Record<string, Value>>) {
+  constructor(
+    path: string,
+    how: Adaptation,
+    { task: { model }, store }: OpenedModel,
+    { sampleRate, normalize, lineage }: Pick<FrozenUpstream, "sampleRate" | "normalize" | "lineage">,
+  ) {
     this.path = path;
     this.how = how;
+    this.described = { model: path, config: model.config, sampleRate, normalize };
+    this.lineage = lineage;
     // Features are not hidden while a task is learned, as in SUPERB's recipes.
-    const settings = { ...model.settings, mask_time_prob: 0, mask_feature_prob: 0 };
-    this.model = { ...model, settings };
-    this.weights = weights;
+    const { upstream, settings } = bareModel(model.config, path);
+    this.model = { ...model, upstream, settings };
+    this.store = store;
   }
 
   /** Whether what a recording becomes depends on who shares its batch: then batches are of one. */
@@ -81,11 +93,10 @@ export class Adapted {
   storeOf(table: ParameterTable): ParameterStore {
     const { train, sparsity = 0.1, modules = "ffn" } = this.how;
     const prefix = `${this.model.upstream.prefix}.`;
-    // The extractor, and the vector for hidden frames, of which there are none.
-    const idle = [`${prefix}feature_extractor`, `${prefix}masked_spec_embed`];
+    const idle = `${prefix}feature_extractor`;
     const trains = new Map<string, Trains>();
     for (const name of table.specs.keys())
-      trains.set(name, { frozen: idle.some((each) => fitsName(each, name)), lr: 1, weightDecay: 0 });
+      trains.set(name, { frozen: fitsName(idle, name), lr: 1, weightDecay: 0 });
     const spec: MaskSpec = {
       ...{ sparsity, modules, layers: "all", scope: "matrix", init: "order-preserving", scale: 1 },
       ...{ rates: [], alsoTrain: [] },
@@ -104,7 +115,7 @@ export class Adapted {
   /** Puts the model's weights into a store, and masks over them where masks are learned. */
   start(store: ParameterStore, seed: number): WeightMasks | undefined {
     for (const name of store.specs.keys())
-      if (this.isUpstream(name)) store.array(name).set(this.weights[name].data as Float32Array);
+      if (this.isUpstream(name)) store.array(name).set(this.store.array(name));
     return this.plan && startMasks(this.plan, store, seed);
   }
 

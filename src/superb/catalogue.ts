@@ -127,6 +127,15 @@ export const taskGroups: Readonly<Record<string, readonly string[]>> = {
   miniature: taskEntries.map(({ name }) => name).filter((name) => name.startsWith("mini-")),
 };
 
+/** The entry of a task by its name, or by that of one of its folds ("er-session1"). @throws UserError where there is none */
+export function entryOf(name: string): TaskEntry {
+  const entry =
+    taskEntries.find((each) => each.name === name) ??
+    taskEntries.find((each) => name.startsWith(`${each.name}-`));
+  if (entry === undefined) throw new UserError(`"${name}" is no task of \`voxsmith superb\``);
+  return entry;
+}
+
 /** Tasks by names with commas, groups included; each once. @throws UserError for a name that is none */
 export function tasksNamed(list: string): TaskEntry[] {
   const names = list.split(",").map((name) => name.trim());

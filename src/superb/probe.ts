@@ -1,21 +1,23 @@
 import { withDurations } from "../corpus/readers/reader.ts";
 import { UserError } from "../errors.ts";
 import { type SuperbScore, superbScore } from "../metrics/superb-score.ts";
-import { i32 } from "../runtime/program.ts";
 import { overlap } from "../train/lineage.ts";
 import { progress } from "../train/progress.ts";
-import { type Adapted, type AdaptedUpstream, openAdapted } from "./adapted.ts";
+import { type AdaptedUpstream, openAdapted } from "./adapted.ts";
 import { FeatureCache } from "./cache.ts";
-import { batchOf, FeatureSource, type Heard } from "./features.ts";
+import { FeatureSource, type Heard } from "./features.ts";
+import { Hearing } from "./hearing.ts";
 import { groupsOf, Order } from "./order.ts";
 import { type Found, meanColumns, type ProbeResult, ResultFolder } from "./results.ts";
-import type { Adaptation, LearnedTask, Part, Prediction, ProbeTask } from "./task.ts";
-import { type Batch, HeadTrainer } from "./trainer.ts";
+import type { Adaptation, LearnedTask, ProbeTask } from "./task.ts";
+import { HeadTrainer } from "./trainer.ts";
 import { type FrozenUpstream, openUpstream } from "./upstream.ts";
 
 export { meanColumns, type ProbeResult } from "./results.ts";
 
 export interface ProbeOptions {
+  /** What results call the model; by default the last part of its path. */
+  readonly name?: string;
   /** Folder of the cached hidden states; without it they are computed whenever they are needed. */
   readonly cache?: string;
   /** Gigabytes that the cache may take (default 20). What does not fit is computed again each time. */
@@ -92,10 +94,6 @@ function adaptedTask(task: ProbeTask, adaptation: Adaptation | undefined): Probe
   return { ...task, recipe: { ...task.recipe, adaptation } };
 }
 
-/** Samples of a batch of audio that an upstream which trains hears at once: 80 s. */
-const BATCH_SAMPLES = 80 * 16_000;
-/** Floats of a batch of features that are held at once: 256 MB. */
-const BATCH_FLOATS = 2 ** 26;
 /** Seconds between checkpoints. */
 const CHECKPOINT = 60;
 
@@ -103,6 +101,7 @@ class Suite {
   private readonly upstream: FrozenUpstream & Partial<AdaptedUpstream>;
   private readonly cache: FeatureCache | undefined;
   private readonly source: FeatureSource;
+  private readonly hearing: Hearing;
   private readonly options: ProbeOptions;
   private readonly seed: number;
   private readonly log: (line: string) => void;
@@ -116,6 +115,7 @@ class Suite {
     this.upstream = upstream;
     this.cache = cache;
     this.source = new FeatureSource(upstream, cache);
+    this.hearing = new Hearing(upstream, this.source);
     this.options = options;
     this.seed = options.seed ?? 0;
     this.log = options.log ?? (() => {});
@@ -231,11 +231,11 @@ class Suite {
         const active = trainers.filter((trainer) => !trainer.done && trainer.step === step);
         // Heads that go on from different updates: nobody is here yet.
         if (active.length === 0) continue;
-        const read = await this.read(tasks[0], "train", batches.at(step));
+        const read = await this.hearing.read(tasks[0], "train", batches.at(step));
         for (const trainer of active) await trainer.update(read);
         const due = active.filter((trainer) => trainer.due);
         if (due.length > 0) {
-          const metrics = await this.evaluate(due, "valid");
+          const metrics = await this.hearing.evaluate(due, "valid");
           for (const trainer of due) {
             const found = metrics.get(trainer)!.metrics;
             const better = trainer.judge(found);
@@ -256,13 +256,13 @@ class Suite {
         return;
       }
       for (const trainer of trainers) trainer.recall();
-      const tested = await this.evaluate(trainers, "test");
+      const tested = await this.hearing.evaluate(trainers, "test");
       for (const trainer of trainers) {
         const { metrics, lines } = tested.get(trainer)!;
         this.results.saveHead(trainer);
         finish(trainer.task, {
           metrics,
-          predictions: lines,
+          predictions: lines(),
           layerWeights: trainer.layerWeights(),
           steps: trainer.step,
           best: trainer.best,
@@ -273,103 +273,10 @@ class Suite {
       for (const trainer of trainers) await trainer.dispose();
     }
   }
-
-  /** Metrics and predictions of several heads over a part, each batch read once. */
-  private async evaluate(trainers: readonly HeadTrainer[], part: Part) {
-    const fitted = trainers.filter(({ learner }) => learner.fit !== undefined);
-    for (const [trainer, found] of await this.predict(fitted, "train")) trainer.learner.fit!(found);
-    const predictions = await this.predict(trainers, part);
-    return new Map(
-      trainers.map((trainer) => {
-        const found = predictions.get(trainer)!;
-        const metrics = trainer.learner.metrics(found, part);
-        const lines = () =>
-          trainer.learner.lines?.(found) ?? [...found].sort((a, b) => a[0] - b[0]).map(([, p]) => p);
-        return [trainer, { metrics, lines: part === "test" ? lines() : [] }];
-      }),
-    );
-  }
-
-  private async predict(trainers: readonly HeadTrainer[], part: Part) {
-    const predictions = new Map(trainers.map((trainer) => [trainer, new Map<number, Prediction>()]));
-    if (trainers.length === 0) return predictions;
-    const [{ task }] = trainers;
-    const positions = task.parts[part].map((_, position) => position);
-    const frames = positions.map((position) => this.source.framesOf(task.items[task.parts[part][position]]));
-    const ordered = positions.sort((a, b) => frames[b] - frames[a]);
-    for (let at = 0; at < ordered.length; at += 32)
-      for (const batch of await this.read(task, part, ordered.slice(at, at + 32)))
-        for (const trainer of trainers) {
-          const items = batch.positions.map((position) => trainer.task.parts[part][position]);
-          await trainer.predict(batch, items, predictions.get(trainer)!);
-        }
-    return predictions;
-  }
-
-  /** Features of some positions of a part, in as few batches as memory allows. */
-  private async read(task: LearnedTask, part: Part, positions: readonly number[]): Promise<Batch[]> {
-    const { layers, dim, adapted } = this.upstream;
-    if (adapted !== undefined) return this.listen(adapted, task, part, positions);
-    const batches: Batch[] = [];
-    let held: { position: number; features: Awaited<ReturnType<FeatureSource["get"]>> }[] = [];
-    const flush = () => {
-      if (held.length === 0) return;
-      const { features, frames } = batchOf(held.map((each) => each.features));
-      const inputs = { features, frames: i32([frames.length], frames) };
-      batches.push({ positions: held.map(({ position }) => position), frames, inputs });
-      held = [];
-    };
-    let longest = 0;
-    for (const position of positions) {
-      const features = await this.source.get(task.items[task.parts[part][position]]);
-      const grown = Math.max(longest, features.frames);
-      if (held.length > 0 && grown * layers * dim * (held.length + 1) > BATCH_FLOATS) {
-        flush();
-        longest = 0;
-      }
-      longest = Math.max(longest, features.frames);
-      held.push({ position, features });
-    }
-    flush();
-    return batches;
-  }
-
-  /** Audio of some positions of a part, where the upstream trains: in as few batches as memory allows. */
-  private async listen(
-    adapted: Adapted,
-    task: LearnedTask,
-    part: Part,
-    positions: readonly number[],
-  ): Promise<Batch[]> {
-    const batches: Batch[] = [];
-    let held: { position: number; wave: Float32Array }[] = [];
-    const flush = () => {
-      if (held.length === 0) return;
-      const waves = held.map(({ wave }) => wave);
-      const frames = waves.map(({ length }) => this.upstream.frames(length));
-      batches.push({
-        positions: held.map(({ position }) => position),
-        ...{ frames, waves, inputs: adapted.inputs(waves, frames) },
-      });
-      held = [];
-    };
-    let longest = 0;
-    for (const position of positions) {
-      const wave = await this.source.wave(task.items[task.parts[part][position]]);
-      if (adapted.alone || Math.max(longest, wave.length) * (held.length + 1) > BATCH_SAMPLES) {
-        flush();
-        longest = 0;
-      }
-      longest = Math.max(longest, wave.length);
-      held.push({ position, wave });
-    }
-    flush();
-    return batches;
-  }
 }
 
 /** Durations of all recordings: the cache's size is predicted from them. */
-async function timed(task: ProbeTask): Promise<ProbeTask> {
+export async function timed(task: ProbeTask): Promise<ProbeTask> {
   const utterances = await withDurations(task.items.map(({ utterance }) => utterance));
   return { ...task, items: task.items.map((heard, i) => ({ ...heard, utterance: utterances[i] })) };
 }

@@ -5,7 +5,9 @@ import { stringify } from "yaml";
 import { UserError } from "../errors.ts";
 import type { SuperbMetric } from "../metrics/superb-score.ts";
 import { type Json, loadCheckpoint, saveCheckpoint } from "../train/checkpoint.ts";
+import { lineageOf, writeLineage } from "../train/lineage.ts";
 import { writeMasks } from "../train/mask-file.ts";
+import { ADAPTED_UPSTREAM } from "../train/pack.ts";
 import { versions } from "../train/versions.ts";
 import { writeAtomically } from "../weights/file.ts";
 import { writeSafetensors } from "../weights/safetensors.ts";
@@ -140,8 +142,12 @@ export class ResultFolder {
           })),
       );
     save("head.safetensors", own);
-    if (masks !== undefined) writeMasks(folder, masks, store, adapted!.prefix);
-    else if (adapted !== undefined) save("upstream.safetensors", (name) => !own(name));
+    if (adapted === undefined) return;
+    if (masks !== undefined) writeMasks(folder, masks, store, adapted.prefix);
+    else save("upstream.safetensors", (name) => !own(name));
+    write(join(folder, ADAPTED_UPSTREAM), `${JSON.stringify(adapted.described, null, 2)}\n`);
+    const heard = task.parts.train.map((i) => task.items[i].utterance);
+    writeLineage(folder, lineageOf(task.name, heard, adapted.lineage));
   }
 
   save(task: ProbeTask, found: Found, overlapping: number | undefined): ProbeResult {

@@ -1,31 +1,17 @@
 import { RunError } from "../errors.ts";
-import { trainingMode, validFrames } from "../nn/layers.ts";
 import { schedule } from "../nn/schedules.ts";
 import * as ops from "../ops/index.ts";
-import { constantInit, ParameterTable } from "../params/params.ts";
 import { hash32, random } from "../random.ts";
-import { compile } from "../runtime/cpu.ts";
 import { i32, number, type Program, type Value } from "../runtime/program.ts";
-import { product, symbol } from "../tensor/dims.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { augmentFeatures, augmentFeeds } from "../train/feature-augment.ts";
+import { augmentFeeds } from "../train/feature-augment.ts";
 import type { WeightMasks } from "../train/masks.ts";
 import { Optimiser } from "../train/optimiser.ts";
-import { compileTraining, evaluationGraph, gradientName } from "../train/program.ts";
+import { compileTraining, gradientName } from "../train/program.ts";
 import { ParameterStore } from "../train/store.ts";
 import type { Adapted, AdaptedUpstream } from "./adapted.ts";
-import type { HeadInput, LearnedTask, Learner, Prediction, Reader, Row } from "./task.ts";
+import { type Batch, Head } from "./head.ts";
+import type { LearnedTask, Learner, Prediction } from "./task.ts";
 import type { FrozenUpstream } from "./upstream.ts";
-
-/** A batch of features with the positions of its items in the part that it is of. */
-export interface Batch {
-  readonly positions: readonly number[];
-  readonly frames: readonly number[];
-  /** The graph inputs: `features` [layers, batch, frames, dim], or `audio` [batch, samples]; and `frames` i32 [batch]. */
-  readonly inputs: Readonly<Record<string, Value>>;
-  /** Recordings [samples], where the upstream trains. */
-  readonly waves?: readonly Float32Array[];
-}
 
 /** What a trainer's future depends on, besides its buffers. */
 export interface TrainerState {
@@ -40,6 +26,7 @@ const PATIENCE = 20;
 export class HeadTrainer {
   readonly task: LearnedTask;
   readonly learner: Learner;
+  readonly adapted: Adapted | undefined;
   readonly store: ParameterStore;
   step = 0;
   best: TrainerState["best"];
@@ -50,14 +37,10 @@ export class HeadTrainer {
   private readonly sums: Float32Array;
   private readonly seed: number;
   private readonly threads: number | undefined;
-  private readonly layers: number;
-  private readonly dim: number;
-  readonly adapted: Adapted | undefined;
+  private readonly head: Head;
   readonly masks: WeightMasks | undefined;
   private readonly factor: (step: number) => number;
   private training: Promise<Program> | undefined;
-  private evaluation: Promise<Program> | undefined;
-  private reader: Promise<Reader> | undefined;
   private failures = 0;
 
   constructor(
@@ -67,13 +50,12 @@ export class HeadTrainer {
     threads?: number,
   ) {
     this.task = task;
-    this.learner = task.learner(upstream);
-    this.layers = upstream.layers;
-    this.dim = upstream.dim;
     this.seed = seed;
     this.threads = threads;
+    this.head = new Head(task, upstream, threads);
+    this.learner = this.head.learner;
     this.adapted = upstream.adapted;
-    const { table } = this.trace();
+    const { table } = this.head.trace();
     const { adapted } = this;
     this.store = adapted?.storeOf(table) ?? new ParameterStore(table.specs, () => true);
     const own = [...table.specs.keys()].filter((name) => !adapted?.isUpstream(name));
@@ -113,7 +95,7 @@ export class HeadTrainer {
     for (const [i, batch] of batches.entries()) {
       const results = await program.run(
         {
-          ...this.inputsOf(batch),
+          ...this.head.inputs(this.store.values, batch),
           ...this.learner.feeds(items[i], batch.frames),
           ...this.randomFeeds(batch, i),
           scale: number(1 / Math.max(total, 1)),
@@ -163,20 +145,9 @@ export class HeadTrainer {
     return ranges;
   }
 
-  /** What the head, as it is now, says of the batches of a part. */
-  async predict(batch: Batch, items: readonly number[], into: Map<number, Prediction>): Promise<void> {
-    this.evaluation ??= this.compileEvaluation();
-    const program = await this.evaluation;
-    this.reader ??= this.learner.open?.(this.store.values, this.threads);
-    const reader = await this.reader;
-    const { scores } = await program.run(this.inputsOf(batch));
-    const [, ...shape] = scores.shape;
-    const size = shape.reduce((a, b) => a * b, 1);
-    for (const [row, item] of items.entries()) {
-      const values = (scores.data as Float32Array).subarray(row * size, (row + 1) * size);
-      const each: Row = { values, shape, frames: batch.frames[row] };
-      into.set(item, reader === undefined ? this.learner.read(item, each) : await reader.read(item, each));
-    }
+  /** What the head, as it is now, says of the recordings of a batch. */
+  predict(batch: Batch, items: readonly number[], into: Map<number, Prediction>): Promise<void> {
+    return this.head.predict(this.store.values, batch, items, into);
   }
 
   /** Keeps the weights where their validation metric is the best so far. Returns whether it is. */
@@ -202,7 +173,7 @@ export class HeadTrainer {
 
   /** The learned share of each layer, which add up to 1. */
   layerWeights(): number[] {
-    if (this.layers === 1) return [1];
+    if (this.head.layers === 1) return [1];
     const raw = Array.from(this.store.array("layer_weights"), Math.exp);
     const sum = raw.reduce((a, b) => a + b);
     return raw.map((x) => x / sum);
@@ -231,49 +202,8 @@ export class HeadTrainer {
 
   async dispose(): Promise<void> {
     await this.optimiser.dispose();
-    for (const each of [this.training, this.evaluation, this.reader]) await (await each)?.dispose();
-  }
-
-  private inputsOf({ inputs, frames }: Batch): Record<string, Value> {
-    return { ...this.store.values, ...this.learner.extra?.(frames), ...inputs };
-  }
-
-  private trace(training = false) {
-    const table = new ParameterTable();
-    const inputs: Tensor[] = [];
-    const declare = (tensor: Tensor) => {
-      inputs.push(tensor);
-      return tensor;
-    };
-    const mode = training ? trainingMode(declare(ops.input("seed", [], "i32"))) : undefined;
-    const heard = this.adapted?.trace(table, declare, mode) ?? this.features(table, declare);
-    const { frames, width } = heard;
-    const x = training ? this.augmented(heard.x, declare) : heard.x;
-    const input: HeadInput = { x, frames, valid: validFrames(frames, width), training: mode };
-    const head = table.at("head");
-    const scores = this.learner.scores(input, head, declare);
-    // Its parameters belong to the probe, so that one store serves both passes.
-    const labels: Tensor[] = [];
-    const loss = this.learner.loss(scores, input, head, (tensor) => {
-      labels.push(tensor);
-      return tensor;
-    });
-    return { table, inputs, labels, scores, loss };
-  }
-
-  /** The learned sum of features that were computed before. */
-  private features(table: ParameterTable, declare: (tensor: Tensor) => Tensor) {
-    const [batch, width] = [symbol("batch"), symbol("frames")];
-    const features = declare(ops.input("features", [this.layers, batch, width, this.dim]));
-    const frames = declare(ops.input("frames", [batch], "i32"));
-    return { x: weightedSum(features, table), frames, width };
-  }
-
-  /** Warped and masked features; the random parts are inputs. */
-  private augmented(x: Tensor, declare: (tensor: Tensor) => Tensor): Tensor {
-    const { specAugment } = this.task.recipe;
-    if (specAugment === undefined) return x;
-    return augmentFeatures(x, specAugment, declare);
+    await (await this.training)?.dispose();
+    await this.head.dispose();
   }
 
   /** Everything random of a batch, as a function of (seed, task, step, part). */
@@ -284,11 +214,11 @@ export class HeadTrainer {
     const { specAugment } = recipe;
     if (specAugment === undefined) return feeds;
     const chance = random(...keys, "spec-augment");
-    return { ...feeds, ...augmentFeeds(specAugment, frames, Math.max(...frames), this.dim, chance) };
+    return { ...feeds, ...augmentFeeds(specAugment, frames, Math.max(...frames), this.head.dim, chance) };
   }
 
   private compileTraining(): Promise<Program> {
-    const { table, inputs, labels, loss } = this.trace(true);
+    const { table, inputs, labels, loss } = this.head.trace(true);
     const scale = ops.input("scale", []);
     return compileTraining(
       table,
@@ -297,25 +227,9 @@ export class HeadTrainer {
     );
   }
 
-  private compileEvaluation(): Promise<Program> {
-    const { table, inputs, scores } = this.trace();
-    return compile(evaluationGraph(table, { scores }, inputs), { threads: this.threads });
-  }
-
   private accumulate(first: boolean): void {
     const { gradients } = this.store;
     if (first) this.sums.set(gradients);
     else for (let i = 0; i < gradients.length; i++) this.sums[i] += gradients[i];
   }
-}
-
-/**
- * A learned convex sum over layers [layers, batch, frames, dim] that were normalised already, as one matrix product; a
- * single layer is itself.
- */
-function weightedSum(features: Tensor, p: ParameterTable): Tensor {
-  const [layers, ...shape] = features.shape as [number, ...Tensor["shape"]];
-  if (layers === 1) return ops.reshape(features, shape);
-  const weights = ops.softmax(ops.reshape(p.get("layer_weights", [layers], constantInit(0)), [1, layers]));
-  return ops.reshape(ops.matMul(weights, ops.reshape(features, [layers, product(shape)])), shape);
 }

@@ -6,8 +6,10 @@ import { compile } from "../runtime/cpu.ts";
 import { f32, type Value } from "../runtime/program.ts";
 import { symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type Lineage, readLineage } from "../train/lineage.ts";
-import { openModel } from "../train/open-model.ts";
+import { LINEAGE_FILE, type Lineage, parseLineage, readLineage } from "../train/lineage.ts";
+import { type OpenedModel, openModel } from "../train/open-model.ts";
+import { runFile } from "../train/pack.ts";
+import { isPack } from "../train/pack-file.ts";
 import { evaluationGraph } from "../train/program.ts";
 import { ParameterStore } from "../train/store.ts";
 import { type Upstream, upstreamOf } from "../upstreams/index.ts";
@@ -42,6 +44,8 @@ export interface FrozenUpstream {
 }
 
 export interface UpstreamOptions {
+  /** What results call it; by default the last part of its path. */
+  readonly name?: string;
   readonly threads?: number;
   /** Default: what the model's preprocessor configuration says, else false. */
   readonly normalize?: boolean;
@@ -51,13 +55,22 @@ export interface UpstreamOptions {
 export const LOG_MEL = "log-mel";
 
 /** Opens a run, a model folder or checkpoint of any form, or `log-mel`. @throws UserError naming what does not fit */
-export async function openUpstream(path: string, options: UpstreamOptions = {}): Promise<FrozenUpstream> {
-  const { task, store, audio } = openModel(path);
+export async function openUpstream(
+  path: string,
+  options: UpstreamOptions = {},
+  { task, store, audio }: OpenedModel = openModel(path),
+): Promise<FrozenUpstream> {
   const { upstream, config } = task.model;
   return frozen(
-    { name: path === LOG_MEL ? LOG_MEL : basename(resolve(path)), upstream, config, store },
-    { ...audio, ...options, lineage: readLineage(path) },
+    { name: options.name ?? (path === LOG_MEL ? LOG_MEL : basename(resolve(path))), upstream, config, store },
+    { ...audio, ...options, lineage: lineageOf(path) },
   );
+}
+
+function lineageOf(path: string): Lineage | undefined {
+  if (!isPack(path)) return readLineage(path);
+  const text = runFile(path, LINEAGE_FILE);
+  return text === undefined ? undefined : parseLineage(text, `${path}: ${LINEAGE_FILE}`);
 }
 
 /** An upstream by its configuration, with random weights. */

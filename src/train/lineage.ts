@@ -95,11 +95,15 @@ export function joinLineages(lineages: readonly Lineage[]): Lineage {
  */
 export function readLineage(folder: string): Lineage | undefined {
   const path = join(folder, LINEAGE_FILE);
-  if (!existsSync(path)) return undefined;
+  return existsSync(path) ? parseLineage(readFileSync(path, "utf8"), path) : undefined;
+}
+
+/** A lineage from the text of its file; `path` names it. @throws UserError where it is none */
+export function parseLineage(text: string, path: string): Lineage {
   const fault = (what: string) => new UserError(`${path}: ${what}`);
   let json: { runs?: LineageRun[]; hashes?: string };
   try {
-    json = JSON.parse(readFileSync(path, "utf8"));
+    json = JSON.parse(text);
   } catch (error) {
     throw fault(`is not JSON: ${(error as Error).message}`);
   }

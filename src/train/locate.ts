@@ -39,6 +39,13 @@ export async function locateModel(name: string, log: (line: string) => void): Pr
   }
 }
 
+/** The paths of several models. */
+export async function locateModels(names: readonly string[], log: (line: string) => void): Promise<string[]> {
+  const paths: string[] = [];
+  for (const name of names) paths.push((await locateModel(name, log)).path);
+  return paths;
+}
+
 const megabytes = (bytes: number): number => Math.ceil(bytes / 1e6);
 
 /** The recipe as `modelOf` reads it: its upstream by a local path, or by a configuration where it has no weights. */

@@ -75,6 +75,15 @@ function withMasksOf(own: Record<string, unknown>, config: Record<string, unknow
   return Object.fromEntries([...kept(config, false), ...kept(own, true)]);
 }
 
+/**
+ * A model as its configuration has it, without a recipe. SpecAugment is for training: without it, a checkpoint need not hold the
+ * vector that hides frames.
+ */
+export function bareModel(config: Readonly<Record<string, unknown>>, where: string): Model {
+  const upstream = upstreamOf({ ...config, mask_time_prob: 0, mask_feature_prob: 0 }, where);
+  return { config, settings: upstream.settings, upstream, masked: !upstream.padSensitive };
+}
+
 /** Masks that the recipe asks for are drawn though the model's configuration switches masking off; no other ones are. */
 function asksForMasks(config: Record<string, unknown>, { augment }: Recipe): void {
   const [frames, channels] = [augment.timeMask.prob ?? 0, augment.channelMask.prob ?? 0];

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { type Upstream, upstreamOf } from "../upstreams/index.ts";
+import { applyBits } from "../params/mask.ts";
+import type { Upstream } from "../upstreams/index.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { loadStrict } from "../weights/model-folder.ts";
 import { headOf } from "../weights/names.ts";
@@ -10,8 +11,9 @@ import type { TensorFile } from "../weights/tensor-file.ts";
 import { importModel } from "./export.ts";
 import { checkpointHead, type Head } from "./foreign-head.ts";
 import { WITHOUT_WEIGHTS } from "./locate.ts";
-import type { Model } from "./model.ts";
-import { isPack, openPack } from "./pack.ts";
+import { bareModel } from "./model.ts";
+import { backboneStore, ownNames, readAnyPack } from "./pack.ts";
+import { checkBackbone, isPack } from "./pack-file.ts";
 import { type Recipe, readRecipe } from "./recipe.ts";
 import type { ParameterStore } from "./store.ts";
 import { type Target, targetFromJson } from "./targets.ts";
@@ -48,6 +50,24 @@ export function openModel(path: string): OpenedModel {
   return existsSync(path) && isRun(path) ? openRunModel(path) : openCheckpointModel(path);
 }
 
+/**
+ * Opens a pack as a model: the backbone from `backbone` or from where it was, masked, with the task's heads (a SUPERB task's
+ * head is left out).
+ * @throws UserError where the backbone is another one
+ */
+export function openPack(path: string, backbone?: string): OpenedModel {
+  const pack = readAnyPack(path);
+  const { task, audio, recipe } = pack;
+  const store = backboneStore(pack, backbone);
+  checkBackbone(path, pack.backbone, ownNames(pack), store, task.model.upstream.prefix);
+  for (const { name, bits } of pack.masks((name) => store.array(name))) {
+    const weights = store.array(name);
+    applyBits(bits, weights, weights);
+  }
+  for (const [name, { data }] of pack.own) if (store.specs.has(name)) store.array(name).set(data);
+  return { path, task, store, audio, notes: [], ...(recipe && { recipe }) };
+}
+
 /** The recipe of a run's folder as it stands without what it was made from: its own files replace the pre-trained model. */
 export function selfContainedRecipe(folder: string): Recipe {
   const recipe = readRecipe(join(folder, "recipe.yaml"));
@@ -80,10 +100,11 @@ function openRunModel(folder: string): OpenedModel {
 function openCheckpointModel(path: string): OpenedModel {
   const checkpoint = openCheckpoint(path);
   try {
-    const upstream = upstreamWithoutMasks(checkpoint.config, `${path}: config`);
+    const model = { ...bareModel(checkpoint.config, `${path}: config`), source: path };
+    const { upstream } = model;
     const head = checkpointHead(checkpoint, upstream.hiddenSize);
     const task: Task = {
-      model: modelWith(upstream, checkpoint.config, path),
+      model,
       layers: "last",
       objectives: head === undefined ? [] : [head.objective],
     };
@@ -97,24 +118,12 @@ function openCheckpointModel(path: string): OpenedModel {
 }
 
 function weightless(name: string): OpenedModel {
-  const config = { model_type: name };
-  const upstream = upstreamOf(config, name);
-  const task: Task = { model: modelWith(upstream, config), layers: "last", objectives: [] };
+  const model = bareModel({ model_type: name }, name);
+  const { upstream } = model;
+  const task: Task = { model, layers: "last", objectives: [] };
   const audio = { sampleRate: upstream.sampleRate, normalize: false };
   return { path: name, task, store: storeOf(task), audio, notes: [] };
 }
-
-/** SpecAugment is for training: without it, a checkpoint need not hold the vector that hides frames. */
-const upstreamWithoutMasks = (config: Record<string, unknown>, where: string): Upstream =>
-  upstreamOf({ ...config, mask_time_prob: 0, mask_feature_prob: 0 }, where);
-
-const modelWith = (upstream: Upstream, config: Record<string, unknown>, source?: string): Model => ({
-  config,
-  settings: upstream.settings,
-  upstream,
-  masked: !upstream.padSensitive,
-  source,
-});
 
 /** Fills the store from a checkpoint: the upstream's tensors each exactly once, and the head's. */
 function fill(store: ParameterStore, weights: TensorFile, upstream: Upstream, head: Head | undefined): void {

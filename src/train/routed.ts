@@ -44,8 +44,8 @@ export class RoutedModel {
     const [first] = packs;
     const { upstream } = first.task.model;
     // Without heads: only the upstream is shared.
-    const store = backboneStore(first.recipe, { ...first.task, objectives: [] }, backbone);
-    const model = new RoutedModel(store, upstream.prefix, backbone ?? first.recipe.upstream.model ?? "");
+    const store = backboneStore({ ...first, task: { ...first.task, objectives: [] } }, backbone);
+    const model = new RoutedModel(store, upstream.prefix, backbone ?? first.source ?? "");
     for (const pack of packs) model.add(pack);
     return model;
   }

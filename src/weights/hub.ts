@@ -63,6 +63,14 @@ export async function resolveModel(model: string, options: HubOptions = {}): Pro
   }
 }
 
+/** Where a model that was used before is, without asking the hub. @throws UserError where it is neither a path nor in the cache */
+export function cachedModel(model: string, env: HubEnvironment = process.env): string {
+  if (existsSync(model)) return model;
+  const [name, revision = "main"] = model.split("@");
+  if (!NAME.test(name)) throw new UserError(`${quote(model)} is no folder, no file, and no name of the hub`);
+  return fromCache(new CachedModel(cacheFolder(env), name), model, revision, "does not exist here").path;
+}
+
 /** The cached snapshot, if it is whole. */
 function fromCache(cached: CachedModel, model: string, revision: string, why: string): ResolvedModel {
   const commit = cached.commitOf(revision);

@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { UserError } from "../../src/errors.ts";
-import { resolveModel } from "../../src/weights/hub.ts";
+import { cachedModel, resolveModel } from "../../src/weights/hub.ts";
 import { cacheFolder } from "../../src/weights/hub-cache.ts";
 import { openModelFolder } from "../../src/weights/model-folder.ts";
 import { writeSafetensors } from "../../src/weights/safetensors.ts";
@@ -191,6 +191,16 @@ describe("without the hub", () => {
     expect(notes[0]).toMatch(/127\.0\.0\.1:9 cannot be reached .*; using the copy of org\/tiny in /);
     hub.faults = { status: 503 };
     expect(await resolve()).toEqual(offline);
+  });
+
+  test("a model that was used before is found without a question", async () => {
+    expect(() => cachedModel("org/tiny", env())).toThrow(/^org\/tiny: does not exist here, and it is not in/);
+    const { path } = await resolve();
+    hub.requests = [];
+    expect(cachedModel("org/tiny", env())).toBe(path);
+    expect(cachedModel(path, env())).toBe(path);
+    expect(hub.requests).toEqual([]);
+    expect(() => cachedModel("no model", env())).toThrow(/"no model" is no folder/);
   });
 
   test("nothing cached: one sentence", async () => {

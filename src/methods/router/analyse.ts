@@ -1,9 +1,10 @@
 import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { UserError } from "../../errors.ts";
 import { type Correlation, correlate, mantel } from "../../metrics/correlation.ts";
 import { MASKS, readMasks } from "../../train/mask-file.ts";
-import { backboneStore, isPack, readPack } from "../../train/pack.ts";
+import { backboneStore, ownNames, readAnyPack } from "../../train/pack.ts";
+import { checkBackbone, isPack } from "../../train/pack-file.ts";
 import { readRun } from "../../train/run-folder.ts";
 import {
   averageLinkage,
@@ -111,16 +112,22 @@ function associationOf(
   };
 }
 
-/** The masks of a run's folder, or of a pack, which needs its backbone to be read. */
+/** The masks of a folder that holds some (a run's, a SUPERB task's), or of a pack, which needs its backbone to be read. */
 function loadMasks(path: string, backbone?: string): NamedMasks & { path: string; backbone: string } {
   if (isPack(path)) {
-    const pack = readPack(path);
-    const store = backboneStore(pack.recipe, pack.task, backbone);
+    const pack = readAnyPack(path);
+    const store = backboneStore(pack, backbone);
+    checkBackbone(path, pack.backbone, ownNames(pack), store, pack.task.model.upstream.prefix);
     return { path, name: pack.name, backbone: pack.backbone, masks: pack.masks((name) => store.array(name)) };
   }
   if (!existsSync(path) || !statSync(path).isDirectory())
     throw new UserError(`${path}: is neither a run's folder nor a mask pack`);
   const info = readRun(path);
   const stored = readMasks(join(path, MASKS));
-  return { path, name: info?.name ?? path, backbone: stored.backbone, masks: stored.masks };
+  return {
+    path,
+    name: info?.name ?? basename(resolve(path)),
+    backbone: stored.backbone,
+    masks: stored.masks,
+  };
 }

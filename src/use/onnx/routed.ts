@@ -1,7 +1,7 @@
 import { LabelVocabulary, Vocabulary } from "../../corpus/vocab.ts";
 import { UserError } from "../../errors.ts";
 import { type Shape, symbol } from "../../tensor/dims.ts";
-import { openPack } from "../../train/pack.ts";
+import { openPack } from "../../train/open-model.ts";
 import { RoutedModel, type RoutedTask } from "../../train/routed.ts";
 import type { Target } from "../../train/targets.ts";
 import type { Task } from "../../train/task.ts";

@@ -7,8 +7,8 @@ import { logMel } from "../../../audio/spectra.ts";
 import type { Vocabulary } from "../../../corpus/vocab.ts";
 import { forcedAlign, greedyDecode } from "../../../decode/ctc.ts";
 import { UserError } from "../../../errors.ts";
-import { isRun, openModel } from "../../../train/open-model.ts";
-import { isPack, openPack } from "../../../train/pack.ts";
+import { isRun, openModel, openPack } from "../../../train/open-model.ts";
+import { isPack } from "../../../train/pack-file.ts";
 import { Inference } from "../../../use/inference.ts";
 import type { HeardSymbol } from "../grade.ts";
 

@@ -2,6 +2,7 @@ import { existsSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { UserError } from "../../errors.ts";
 import { type Correlation, correlate, mantel } from "../../metrics/correlation.ts";
+import { isTaskFolder } from "../../superb/packed.ts";
 import { MASKS, readMasks } from "../../train/mask-file.ts";
 import { backboneStore, ownNames, readAnyPack } from "../../train/pack.ts";
 import { checkBackbone, isPack } from "../../train/pack-file.ts";
@@ -124,10 +125,6 @@ function loadMasks(path: string, backbone?: string): NamedMasks & { path: string
     throw new UserError(`${path}: is neither a run's folder nor a mask pack`);
   const info = readRun(path);
   const stored = readMasks(join(path, MASKS));
-  return {
-    path,
-    name: info?.name ?? basename(resolve(path)),
-    backbone: stored.backbone,
-    masks: stored.masks,
-  };
+  const name = info?.name ?? (isTaskFolder(path) ? basename(resolve(path)) : path);
+  return { path, name, backbone: stored.backbone, masks: stored.masks };
 }

@@ -31,6 +31,7 @@ export async function benchAudio(json: boolean): Promise<void> {
     ["flac 16 kHz", repeatFlac("mono16.flac")],
     ["flac 44.1 kHz stereo 24 bit", repeatFlac("stereo24.flac")],
     ["mp3 16 kHz", repeatMp3("mono.mp3")],
+    ["mp3 48 kHz", repeatMp3("mono48.mp3")],
     ["mp3 44.1 kHz stereo", repeatMp3("stereo.mp3")],
     ["vorbis 16 kHz", repeatOgg("mono.ogg")],
     ["vorbis 44.1 kHz stereo", repeatOgg("stereo.ogg")],

@@ -43,6 +43,8 @@ FILES = [
     ("mono.opus", "OGG", "OPUS", None, 48000, 1, 0.3),
     ("stereo.opus", "OGG", "OPUS", None, 48000, 2, 0.2),
     ("three.opus", "OGG", "OPUS", None, 48000, 3, 0.1),
+    # As Common Voice is distributed.
+    ("mono48.mp3", "MP3", None, None, 48000, 1, 0.3),
 ]
 
 

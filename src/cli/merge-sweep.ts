@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { ALPHAS, type AlphaSweep, alphaSweep } from "../methods/speech-ft/alpha-sweep.ts";
 import { analysisPage, shown } from "../methods/speech-ft/page.ts";
+import { markdownTable } from "../report/markdown.ts";
 import { tasksNamed } from "../superb/index.ts";
 import { locateModels } from "../train/locate.ts";
 import { writeAtomically } from "../weights/file.ts";
@@ -79,8 +80,7 @@ function markdown({ points }: AlphaSweep): string {
     shown(summary.mean),
     ...(superb ? [String(summary.superb?.toFixed(2))] : []),
   ]);
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [line(header), line(header.map(() => "---")), ...rows.map(line)].join("\n");
+  return markdownTable(header, rows);
 }
 
 const pageOf = ({ base, tuned, method, points, distances }: AlphaSweep, out: string): Promise<string> =>

@@ -84,14 +84,14 @@ export function command(): Command {
         const adaptation = { train, modules, lr: options.upstreamLr };
         const adapting = { ...shared, adaptation, sparsities: options.sparsity };
         const report = await adaptToTasks(path, prepared, adapting).finally(dispose);
-        printResult(options, report, curves(report));
+        printResult(options, report, curves(report, out));
       }
       if (signal.aborted) process.exitCode = 130;
     });
 }
 
 /** A line for each task and sparsity; the chosen one is marked. */
-function curves({ tasks, left, train }: AdaptReport): string {
+function curves({ tasks, left, train }: AdaptReport, out: string): string {
   const lines = tasks.flatMap(({ task, curve, chosen }) =>
     curve.map((point) => {
       const { sparsity, valid, metrics } = point;
@@ -104,9 +104,12 @@ function curves({ tasks, left, train }: AdaptReport): string {
   const undecided = tasks
     .filter(({ chosen }) => chosen === undefined)
     .map(({ task }) => `${task}: has no validation metric to choose a sparsity by`);
-  return [...lines, ...undecided, ...(left.length > 0 ? [`not finished: ${left.join(", ")}`] : [])].join(
-    "\n",
-  );
+  return [
+    ...lines,
+    ...undecided,
+    ...(left.length > 0 ? [`not finished: ${left.join(", ")}`] : []),
+    ...(tasks.length > 0 ? [`${join(out, "report.html")} shows the curves.`] : []),
+  ].join("\n");
 }
 
 const nameOf = (model: string): string =>

@@ -33,7 +33,7 @@ export function listed(parts: Parts, recipe: ProbeRecipe): Pick<ProbeTask, "item
   return { items, parts: indices };
 }
 
-type Named = Pick<ProbeTask, "name" | "recipe" | "notes" | "columns">;
+type Named = Pick<ProbeTask, "name" | "foldOf" | "recipe" | "notes" | "columns">;
 
 /** A task with an answer in words: the label of an utterance, or several of them. */
 export function classTask(

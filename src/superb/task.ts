@@ -107,6 +107,8 @@ export interface Measured {
 
 interface TaskBase {
   readonly name: string;
+  /** The task that this is one fold of, where it is. */
+  readonly foldOf?: string;
   readonly recipe: ProbeRecipe;
   readonly items: readonly Heard[];
   readonly parts: Readonly<Record<Part, readonly number[]>>;

@@ -84,12 +84,42 @@ describe("an upstream that trains with a task's head", () => {
       for (const { kept, shape } of masks) expect(kept / (shape[0] * shape[1])).toBeCloseTo(1 - sparsity, 2);
       expect(own.every((name) => /^(head\.|layer_weights)/.test(name))).toBe(true);
     }
+    // Weights that trained beside them are the baseline of the table.
+    expect(tasks[0].weights).toBeUndefined();
+    const baseline = { ...options, out, sparsities: [], adaptation: { train: "weights", lr: 0.01 } as const };
+    const { tasks: tuned } = await adaptToTasks(model, [word(8)], baseline);
     // What is finished is not trained again.
     const again = await adaptToTasks(model, [word(8)], {
       ...options,
       ...{ out, sparsities: [0.1, 0.4], adaptation: { train: "masks", lr: 0.01 } },
     });
-    expect(again.tasks).toEqual(tasks);
+    expect(again.tasks).toEqual([{ ...tasks[0], weights: tuned[0].curve[0] }]);
+    expect(JSON.parse(readFileSync(join(out, "curves.json"), "utf8"))).toEqual(again);
+    const percent = (point?: { metrics: Record<string, number> }) =>
+      (100 * point!.metrics.accuracy).toFixed(2);
+    expect(readFileSync(join(out, "table.md"), "utf8")).toContain(
+      `| word (accuracy ↑) | ${percent(tuned[0].curve[0])} | ${percent(chosen)} | ${chosen!.sparsity} |`,
+    );
+    expect(readFileSync(join(out, "report.html"), "utf8")).toMatch(/<svg[\s\S]*masks, validation/);
+  });
+
+  test("the folds of one task are judged together", async () => {
+    const fold = (name: string, parts: Partial<ProbeTask["parts"]> = {}): ProbeTask => {
+      const task = word(2);
+      return { ...task, name: `word-${name}`, foldOf: "word", parts: { ...task.parts, ...parts } };
+    };
+    const { tasks } = await adaptToTasks(model, [fold("a"), fold("b", { test: word(2).parts.valid })], {
+      ...options,
+      ...{ out: at("folds"), sparsities: [0.2, 0.1], adaptation: { train: "masks", lr: 0.01 } },
+    });
+    expect(tasks.map(({ task }) => task)).toEqual(["word"]);
+    expect(tasks[0].curve.map(({ sparsity }) => sparsity)).toEqual([0.1, 0.2]);
+    const own = ["a", "b"].map(
+      (name) =>
+        JSON.parse(readFileSync(at("folds", "masks-0.1", `word-${name}`, "result.json"), "utf8")).metrics
+          .accuracy,
+    );
+    expect(tasks[0].curve[0].metrics.accuracy).toBe((own[0] + own[1]) / 2);
   });
 
   test("stopped and gone on with, it is the uninterrupted one bit for bit", async () => {

@@ -126,7 +126,11 @@ describe("pre-training", () => {
     expect(metrics["test.units.loss"]).toBeLessThan(3);
     expect(Object.keys(metrics)).toContain("test.units.perplexity");
     const said: string[] = [];
-    const fromSecond = { upstream: { model: join(corpus.folder, "second") }, objectives: { units }, epochs: 1 };
+    const fromSecond = {
+      upstream: { model: join(corpus.folder, "second") },
+      objectives: { units },
+      epochs: 1,
+    };
     await run("third", fromSecond, { log: (line) => said.push(line) });
     expect(said.join("\n")).toContain("hides 60 % of the frames in training, as pre-training does");
   }, 60_000);

@@ -4,6 +4,7 @@ import { groupBy } from "../../corpus/group.ts";
 import { readManifest, type Utterance, writeManifest } from "../../corpus/manifest.ts";
 import { RunError, UserError } from "../../errors.ts";
 import { type Spread, spread } from "../../metrics/spread.ts";
+import { markdownTable } from "../../report/markdown.ts";
 import { type ProbeResult, type ProbeTask, probe, tasksNamed } from "../../superb/index.ts";
 import { type FrozenUpstream, LOG_MEL, openUpstream, upstreamFrom } from "../../superb/upstream.ts";
 import { duration } from "../../train/progress.ts";
@@ -121,7 +122,6 @@ function beats(own: Row, other: Row, task: string): string {
 function section(model: string, rows: readonly Row[], left: number): string {
   const percent = ({ mean, sd }: Spread) =>
     `${(100 * mean).toFixed(1)}${sd === null ? "" : ` ± ${(100 * sd).toFixed(1)}`}`;
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   const tasks = TASKS.filter((task) => rows.some((row) => row.tasks[task] !== undefined));
   const heading = tasks.map((task) => {
     const { metric, higher } = rows.flatMap((row) => row.tasks[task] ?? [])[0];
@@ -138,7 +138,7 @@ function section(model: string, rows: readonly Row[], left: number): string {
   return [
     `Probes on frozen hidden states, made on ${new Date().toISOString().slice(0, 10)} by \`voxsmith results nano\`: ${TASKS.join(", ")} of docs/superb.md, divided by \`recipes/splits/shared.json\`, so that \`${model}\` never heard the voices of the test parts. Per cent, mean ± standard deviation over seeds of the heads (and of the random weights).`,
     "",
-    ...[header, header.map(() => "---"), ...body].map(line),
+    markdownTable(header, body),
     "",
     ...verdicts,
     ...(left > 0 ? ["", `${left} of the models and seeds have no result yet.`] : []),

@@ -24,7 +24,7 @@ export const er: Prepare = async (root) => {
     needParts("er", folder, parts, "train", "valid", "test");
     return classTask(
       {
-        ...{ name: `er-session${session}`, recipe, columns: { accuracy: "ER" } },
+        ...{ name: `er-session${session}`, foldOf: "er", recipe, columns: { accuracy: "ER" } },
         notes: ["a fifth of the other sessions validates, so its speakers are known ones"],
         ...{ projection: 256, labels: ["emotion"], answerOf: labelOf },
       },

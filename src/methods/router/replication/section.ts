@@ -1,3 +1,4 @@
+import { markdownTable } from "../../../report/markdown.ts";
 import type { CellResult } from "../../../train/sweep.ts";
 import type { MaskAnalysis } from "../analyse.ts";
 import { metricOf, type RouterCell } from "./cells.ts";
@@ -203,7 +204,7 @@ export function errorTable(rows: readonly Row[]): string {
     );
     return values.length === 1 ? percent(values[0]) : `${percent(mean(values))} ± ${percent(sd)}`;
   };
-  return table(
+  return markdownTable(
     ["method", ...columns.map(title)],
     methods.map((method) => [method, ...columns.map((column) => cell(method, column))]),
   );
@@ -223,7 +224,7 @@ export function taskTable(tasks: Results): string {
       );
     }),
   );
-  return table(
+  return markdownTable(
     ["task", "method", "validation", "test"],
     rows.map((row) => [
       row.task,
@@ -234,11 +235,8 @@ export function taskTable(tasks: Results): string {
   );
 }
 
-export const table = (header: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [header, header.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
-
 export const claimTable = (claims: readonly Claim[]): string =>
-  table(
+  markdownTable(
     ["the paper's claim", "here", "found (phoneme error rate in %)"],
     claims.map(({ claim, holds, found }) => [
       claim,

@@ -1,4 +1,5 @@
 import { type Spread, spread } from "../../../metrics/spread.ts";
+import { markdownTable } from "../../../report/markdown.ts";
 import { type Probed, summary } from "../probing.ts";
 import { ALPHA, type Row, type Run } from "./models.ts";
 import type { Size } from "./tune.ts";
@@ -136,9 +137,6 @@ function failures(runs: readonly Run[]): Claim {
   return { claim, where: "section 3.2", verdict, found };
 }
 
-const table = (header: readonly string[], rows: readonly (readonly string[])[]): string[] =>
-  [header, header.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`);
-
 export interface SectionInput {
   readonly rows: readonly Row[];
   readonly runs: readonly Run[];
@@ -183,7 +181,7 @@ export function section(input: SectionInput): string | undefined {
     "",
     ...notes.map((note) => `- ${note}`),
     ...(notes.length > 0 ? [""] : []),
-    ...table(["model", "seeds", ...metrics, "mean right ↑"], body),
+    markdownTable(["model", "seeds", ...metrics, "mean right ↑"], body),
     "",
     ...(Object.keys(chosen).length > 0
       ? [
@@ -199,7 +197,7 @@ export function section(input: SectionInput): string | undefined {
     "",
     "A claim holds, or does not, where the mean of the paired differences is farther from 0 than two standard errors over the seeds.",
     "",
-    ...table(
+    markdownTable(
       ["claim of the paper", "where", "here", "what was found"],
       claims.map(({ claim, where, verdict, found }) => [claim, where, verdict, found]),
     ),

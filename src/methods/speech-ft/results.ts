@@ -23,7 +23,6 @@ const NANO = "models/nano";
  */
 export async function replicate(options: ReplicationOptions): Promise<ReplicationOutcome> {
   const { folder, tiny, planOnly, signal, log, threads, budget, jobs } = options;
-  if (jobs > 1) log("runs are made one after another here; --jobs is not used");
   mkdirSync(folder, { recursive: true });
   const release = lock(join(folder, "lock"), folder);
   try {
@@ -43,7 +42,7 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
       notes.push(
         `the pre-trained model heard ${heard} of ${tested.length} test recordings in its pre-training, without labels, and so did every model made from it`,
       );
-    const work = new Work({ folder, budget, planOnly, signal, log });
+    const work = new Work({ folder, budget, planOnly, jobs, signal, log });
     const setup = { base, size, tasks, data, folder, threads, allowOverlap: heard > 0, signal, log };
     let study = new Study(setup, work);
     try {

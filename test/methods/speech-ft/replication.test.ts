@@ -73,6 +73,24 @@ describe("work that is done once", () => {
   });
 });
 
+describe("several jobs", () => {
+  it("are as many at a time as allowed, and one that fails leaves the others going", async () => {
+    const work = new Work({ folder: join(root, "jobs"), planOnly: false, jobs: 2, signal, log });
+    let [now, most] = [0, 0];
+    const piece = (i: number) =>
+      work.do("kind", `piece-${i}`, "k", async () => {
+        most = Math.max(most, ++now);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        now--;
+        if (i === 1) throw new TypeError("a bug");
+        return i;
+      });
+    const all = await Promise.allSettled([0, 1, 2, 3, 4, 5].map(piece));
+    expect(most).toBe(2);
+    expect(all.map(({ status }) => status === "fulfilled")).toEqual([true, false, true, true, true, true]);
+  });
+});
+
 describe("what the runs say", () => {
   const row = (model: string, seed: number, value: number): Row => ({
     model,
@@ -164,7 +182,7 @@ describe("fine-tuning for the replication", () => {
     const size = { ...TINY_SIZE, tuning: ["keywords" as const], alphas: [1], lambdas: [0.01] };
     const setup = { base, size, tasks: tasks.slice(2), data: tuning, threads: 1, allowOverlap: false };
     const go = async (planOnly: boolean) => {
-      const work = new Work({ folder: join(root, "study"), planOnly, signal, log });
+      const work = new Work({ folder: join(root, "study"), planOnly, jobs: 2, signal, log });
       const study = new Study({ ...setup, folder: join(root, "study"), signal, log }, work);
       await study.run();
       return { study, left: work.left };

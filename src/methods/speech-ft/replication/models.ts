@@ -43,10 +43,11 @@ export interface Setup {
 
 /** Everything that is trained, merged and probed, in an order that has every comparison early; fills `rows` and `runs`. */
 export class Study {
-  readonly rows: Row[] = [];
   readonly runs: Run[] = [];
   /** The lambda that validation chose, by task. */
   readonly chosen: Partial<Record<Tuning, number>> = {};
+  /** One list for each strand of the work, so that rows stand in one order however many jobs there are. */
+  private readonly strands: Row[][] = [];
   private readonly setup: Setup;
   private readonly work: Work;
 
@@ -55,23 +56,38 @@ export class Study {
     this.work = work;
   }
 
+  get rows(): readonly Row[] {
+    return this.strands.flat();
+  }
+
   /** All of it; stops where `Work` does. Seeds are the outer loop: what there is no time for is missing for all models alike. */
   async run(): Promise<void> {
     const { size, base } = this.setup;
     for (const seed of size.seeds) {
-      await this.probe("pre-trained", seed, base);
-      for (const task of size.tuning) await this.single(task, seed);
-      if (size.tuning.includes("phonemes") && size.tuning.includes("speakers")) await this.several(seed);
+      const first = this.probe("pre-trained", seed, base, this.strand());
+      const singles = size.tuning.map((task) => this.single(task, seed, this.strand()));
+      await allOf([first, ...singles]);
+      // Made of the single tasks' models.
+      if (size.tuning.includes("phonemes") && size.tuning.includes("speakers"))
+        await this.several(seed, this.strand());
     }
   }
 
+  private strand(): Row[] {
+    const rows: Row[] = [];
+    this.strands.push(rows);
+    return rows;
+  }
+
   /** Tables 1, 7, 8, 9 and 10 for one task. */
-  private async single(task: Tuning, seed: number): Promise<void> {
+  private async single(task: Tuning, seed: number, rows: Row[]): Promise<void> {
     const { size, base } = this.setup;
     const stable = await this.tuned([task], { kind: "stable" }, seed);
-    for (const alpha of size.alphas) await this.merged(`stable ${task}`, seed, base, [stable], { alpha });
+    for (const alpha of size.alphas)
+      await this.merged(`stable ${task}`, seed, base, [stable], { alpha }, rows);
     const regular = await this.tuned([task], { kind: "regular" }, seed);
-    for (const alpha of [ALPHA, 1]) await this.merged(`regular ${task}`, seed, base, [regular], { alpha });
+    for (const alpha of [ALPHA, 1])
+      await this.merged(`regular ${task}`, seed, base, [regular], { alpha }, rows);
     // The first seed chooses lambda by the validation parts of the probes; the others take it.
     const lambdas = this.chosen[task] === undefined ? size.lambdas : [this.chosen[task]];
     let best: { lambda: number; value: number; results: Probed } | undefined;
@@ -87,30 +103,30 @@ export class Study {
     if (this.work.planning) this.chosen[task] ??= size.lambdas[0];
     if (best === undefined) return;
     this.chosen[task] ??= best.lambda;
-    this.rows.push({ model: `stable ${task}, L2 to the start`, seed, results: best.results });
+    rows.push({ model: `stable ${task}, L2 to the start`, seed, results: best.results });
   }
 
   /** Table 4: phonemes and speakers in four ways, each with and without the pull back. */
-  private async several(seed: number): Promise<void> {
+  private async several(seed: number, rows: Row[]): Promise<void> {
     const { base, folder } = this.setup;
     const pair: Tuning[] = ["phonemes", "speakers"];
     const both = await this.tuned(pair, { kind: "stable" }, seed);
-    for (const alpha of [ALPHA, 1]) await this.merged("multi-task", seed, base, [both], { alpha });
+    for (const alpha of [ALPHA, 1]) await this.merged("multi-task", seed, base, [both], { alpha }, rows);
     const singles = [];
     for (const task of pair) singles.push(await this.tuned([task], { kind: "stable" }, seed));
     for (const method of ["linear", "ties"] as const)
-      for (const alpha of [ALPHA, 1]) await this.merged(method, seed, base, singles, { method, alpha });
+      for (const alpha of [ALPHA, 1]) await this.merged(method, seed, base, singles, { method, alpha }, rows);
     const [first] = singles;
     if (first === undefined) return;
     // Without the pull back: speakers from the phoneme model as it is.
     const plain = await this.tuned(["speakers"], { kind: "stable" }, seed, first, "sequential");
-    if (plain !== undefined) await this.probe("sequential, alpha 1", seed, plain);
+    if (plain !== undefined) await this.probe("sequential, alpha 1", seed, plain, rows);
     const half = join(folder, "models", `sequential-${seed}`);
     if (!this.work.planning && !existsSync(half))
       mergeModels(base, [first], mergeSpec({ method: "interpolate", alpha: ALPHA }, 1), half);
-    await this.probe(`sequential, first stage, alpha ${ALPHA}`, seed, half);
+    await this.probe(`sequential, first stage, alpha ${ALPHA}`, seed, half, rows);
     const second = await this.tuned(["speakers"], { kind: "stable" }, seed, half, "sequential-merged");
-    await this.merged("sequential", seed, half, [second], { alpha: ALPHA });
+    await this.merged("sequential", seed, half, [second], { alpha: ALPHA }, rows);
   }
 
   /** The folder of a fine-tuned model; undefined where it failed. */
@@ -148,6 +164,7 @@ export class Study {
     base: string,
     tuned: readonly (string | undefined)[],
     given: Partial<MergeSpec>,
+    rows: Row[],
   ): Promise<void> {
     const models = tuned.filter((each) => each !== undefined);
     if (models.length < tuned.length) return;
@@ -156,12 +173,12 @@ export class Study {
     const done = await this.work.do<Probed>("probe", slug(`probe-${model}-${seed}`), this.key(models), () =>
       mergedAndProbed(base, models, spec, this.setup.tasks, this.probing(model, seed)),
     );
-    if (done?.result) this.rows.push({ model, seed, results: done.result });
+    if (done?.result) rows.push({ model, seed, results: done.result });
   }
 
-  private async probe(model: string, seed: number, folder: string): Promise<void> {
+  private async probe(model: string, seed: number, folder: string, rows: Row[]): Promise<void> {
     const results = await this.probed(model, seed, folder);
-    if (results !== undefined) this.rows.push({ model, seed, results });
+    if (results !== undefined) rows.push({ model, seed, results });
   }
 
   private async probed(model: string, seed: number, folder: string): Promise<Probed | undefined> {
@@ -182,6 +199,12 @@ export class Study {
       ...{ steps: size.probeSteps, signal, log: (line: string) => log(`  ${line}`) },
     };
   }
+}
+
+/** Waits for all, also where one fails: nothing goes on unseen. @throws what the first failed with */
+async function allOf(pieces: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(pieces)).find(({ status }) => status === "rejected");
+  if (failed?.status === "rejected") throw failed.reason;
 }
 
 const slug = (text: string) => text.replace(/[^\w.+-]+/g, "-");

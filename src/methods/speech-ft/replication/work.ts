@@ -15,6 +15,8 @@ export interface WorkOptions {
   readonly budget?: number;
   /** Only counts what would be done. */
   readonly planOnly: boolean;
+  /** Pieces at the same time (default 1), where several are asked for at once. */
+  readonly jobs?: number;
   /** Seconds that a piece of a kind takes, before one has been measured. */
   readonly prior?: Readonly<Record<string, number>>;
   readonly signal: AbortSignal;
@@ -41,6 +43,8 @@ export class Work {
   private readonly times = new Map<string, number[]>();
   private readonly planned = new Set<string>();
   private count = 0;
+  private running = 0;
+  private readonly waiting: (() => void)[] = [];
 
   constructor(options: WorkOptions) {
     this.options = options;
@@ -52,7 +56,7 @@ export class Work {
    * @throws Stopped where there is no time left for it
    */
   async do<T>(kind: string, name: string, key: string, run: () => Promise<T>): Promise<Done<T> | undefined> {
-    const { folder, planOnly, signal, log } = this.options;
+    const { folder, planOnly } = this.options;
     const file = join(folder, "done", `${name}.json`);
     if (existsSync(file)) {
       const { key: found, ...done }: Done<T> & { key: string } = JSON.parse(readFileSync(file, "utf8"));
@@ -69,6 +73,27 @@ export class Work {
       this.planned.add(name);
       return undefined;
     }
+    await this.turn();
+    try {
+      const done = await this.make(kind, name, run);
+      mkdirSync(dirname(file), { recursive: true });
+      writeAtomically(file, (put) => put(Buffer.from(`${JSON.stringify({ key, ...done }, null, 1)}\n`)));
+      this.measured(kind, done.seconds);
+      return done;
+    } finally {
+      this.running--;
+      this.waiting.shift()?.();
+    }
+  }
+
+  /** Waits until fewer pieces are made than may be at a time. */
+  private async turn(): Promise<void> {
+    while (this.running >= (this.options.jobs ?? 1)) await new Promise<void>((go) => this.waiting.push(go));
+    this.running++;
+  }
+
+  private async make<T>(kind: string, name: string, run: () => Promise<T>): Promise<Done<T>> {
+    const { signal, log } = this.options;
     if (signal.aborted) throw new Stopped("interrupted");
     const expected = this.expected(kind) ?? 0;
     const room = (this.options.budget ?? Number.POSITIVE_INFINITY) - this.elapsed();
@@ -77,19 +102,14 @@ export class Work {
     log(`${++this.count}: ${name}`);
     const start = performance.now();
     const seconds = () => (performance.now() - start) / 1000;
-    let done: Done<T>;
     try {
-      done = { result: await run(), seconds: seconds() };
+      return { result: await run(), seconds: seconds() };
     } catch (error) {
       if (signal.aborted) throw new Stopped("interrupted");
       if (!(error instanceof RunError)) throw error;
-      done = { error: error.message, seconds: seconds() };
       log(`  failed: ${error.message}`);
+      return { error: error.message, seconds: seconds() };
     }
-    mkdirSync(dirname(file), { recursive: true });
-    writeAtomically(file, (put) => put(Buffer.from(`${JSON.stringify({ key, ...done }, null, 1)}\n`)));
-    this.measured(kind, done.seconds);
-    return done;
   }
 
   /** Whether nothing is done, only counted. */

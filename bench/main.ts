@@ -4,6 +4,7 @@ import { benchAssess } from "./assess.ts";
 import { benchAudio } from "./audio.ts";
 import { benchDecode } from "./decode.ts";
 import { benchFeatures } from "./features.ts";
+import { benchHeads } from "./heads.ts";
 import { benchLong } from "./long.ts";
 import { benchMaskedStep, benchTaskSwitch } from "./masks.ts";
 import { benchMerge } from "./merge.ts";
@@ -25,6 +26,7 @@ const USAGE = `npm run bench -- NAME [options]
   features     eGeMAPS over real files
   select       weights of pretext tasks at the paper's size, over generated audio
   probe        probes of the miniature suite from cached hidden states, and computing them whenever they are heard
+  heads        SUPERB's heads at official sizes and batches: an update, reading a recording, peak memory (--rounds: updates)
   long         peak memory of transcribing ten minutes and an hour
   prefetch     how long training steps on real recordings wait for their audio (--rounds: steps)
   merge        two models of 315 M values, by interpolation and by TIES
@@ -132,12 +134,13 @@ else if (name === "structured")
 else if (name === "decode")
   await benchDecode({ json: values.json, rounds, share: Number(values.share ?? 0.05), only: values.only });
 else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
+else if (name === "heads") benchHeads({ json: values.json, rounds, threads, only: values.only });
 else if (name === "long") await benchLong(values.json, threads);
 else if (name === "prefetch") await benchPrefetch(values.json, { threads, steps: rounds, only: values.only });
 else if (name === "merge") await benchMerge(values.json, { peer: values.peer, rounds });
 else {
   console.error(
-    `bench: there is no "${name}"; it can be train-step, infer, masked-step, task-switch, structured, decode, assess, audio, features, long, prefetch, select, probe or merge`,
+    `bench: there is no "${name}"; it can be train-step, infer, masked-step, task-switch, structured, decode, assess, audio, features, long, prefetch, select, probe, heads or merge`,
   );
   process.exitCode = 2;
 }

@@ -11,6 +11,7 @@ import { turnsOf } from "../../src/superb/tasks/sd.ts";
 import { symbolsOf, textOf } from "../../src/superb/tasks/sf.ts";
 import { toyUpstream } from "./toy.ts";
 import {
+  commonVoiceChinese,
   covost,
   fluentSpeechCommands,
   iemocap,
@@ -21,7 +22,6 @@ import {
   quesst,
   snips,
   speechCommands,
-  spoken,
   tree,
   voxceleb,
 } from "./trees.ts";
@@ -157,24 +157,7 @@ describe("SUPERB's tasks", () => {
   });
 
   test("asr-zh: characters of Common Voice, each layer behind a squashed projection", async () => {
-    const rows = (texts: string[], from: number) => [
-      "client_id\tpath\tsentence",
-      ...texts.map((text, i) => `s${from}\tc${from + i}.mp3\t${text}`),
-    ];
-    tree(root, {
-      "zh-CN/train.tsv": rows(["你好", "好你", "你你", "好好"], 0),
-      "zh-CN/dev.tsv": rows(["你好"], 10),
-      "zh-CN/test.tsv": rows(["好你"], 20),
-    });
-    const tones: [number, string][] = [
-      [0, "AB"],
-      [1, "BA"],
-      [2, "AA"],
-      [3, "BB"],
-      [10, "AB"],
-      [20, "BA"],
-    ];
-    for (const [n, text] of tones) tree(root, { [`zh-CN/clips/c${n}.mp3`]: spoken(text) });
+    commonVoiceChinese(root);
     const [task] = await shortened("asr-zh", 20, 1e-2);
     expect(task.recipe).toMatchObject({ batch: 16, head: { squash: true } });
     const { metrics, columns } = (await run([task])).results[0];

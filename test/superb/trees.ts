@@ -228,6 +228,23 @@ export function libri2mix(root: string): void {
   }
 }
 
+/** Common Voice zh-CN: two characters, a tone each. */
+export function commonVoiceChinese(root: string): void {
+  const tones: Record<string, string> = { 你: "A", 好: "B" };
+  const rows = (texts: string[], from: number) => [
+    "client_id\tpath\tsentence",
+    ...texts.map((text, i) => {
+      tree(root, { [`zh-CN/clips/c${from + i}.mp3`]: spoken(text.replace(/./g, (c) => tones[c])) });
+      return `s${from}\tc${from + i}.mp3\t${text}`;
+    }),
+  ];
+  tree(root, {
+    "zh-CN/train.tsv": rows(["你好", "好你", "你你", "好好"], 0),
+    "zh-CN/dev.tsv": rows(["你好"], 10),
+    "zh-CN/test.tsv": rows(["好你"], 20),
+  });
+}
+
 /** CoVoST 2: letters, and for each four words in another language (BLEU counts groups of four). */
 export function covost(root: string): void {
   const german: Record<string, string> = { A: "e e e e", B: "z z z z", C: "r r r r", D: "v v v v" };

@@ -2,10 +2,13 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { curvesPage } from "../../../src/methods/router/replication/page.ts";
+import { layerGroups } from "../../../src/methods/router/replication/plan.ts";
 import {
   claimsOf,
   errorTable,
   type Row,
+  taskRows,
   taskTable,
 } from "../../../src/methods/router/replication/section.ts";
 import { replicate } from "../../../src/methods/router/results.ts";
@@ -39,7 +42,12 @@ describe("claims of the replication", () => {
       row("layer 0", 0.5),
       row("layer 1", 0.4),
     ];
-    const claims = claimsOf(grid, chosen, pruning, ablations, undefined);
+    const tasks = [
+      { task: "keyword", method: "weights", valid: 0.9, test: 0.8 },
+      { task: "keyword", method: "mask 0.1", valid: 0.8, test: 0.85 },
+      { task: "keyword", method: "mask 0.2", valid: 0.7, test: 0.95 },
+    ];
+    const claims = claimsOf({ grid, chosen, pruning, ablations, tasks, analysis: undefined });
     expect(claims.map(({ holds }) => holds)).toEqual([
       true,
       false,
@@ -49,11 +57,14 @@ describe("claims of the replication", () => {
       false,
       true,
       true,
+      true,
       undefined,
     ]);
+    expect(claims[8].found).toBe("keyword: accuracy 85.0 (mask 0.1) against 80.0");
     expect(claims[0].found).toContain("nl 10 min 21.0 against 25.0");
     expect(claims[5].found).toBe("0.5: 30.0 against 40.0; 0.9: 80.0 against 70.0");
-    expect(claimsOf([], [], [], [], undefined).every(({ holds }) => holds === undefined)).toBe(true);
+    const none = { grid: [], chosen: [], pruning: [], ablations: [], tasks: [], analysis: undefined };
+    expect(claimsOf(none).every(({ holds }) => holds === undefined)).toBe(true);
     expect(errorTable(chosen)).toContain("| mask order-preserving 0.1 | 21.0 ± 1.4 |");
   });
 });
@@ -65,9 +76,38 @@ describe("the table of other tasks", () => {
       { status: "finished", metrics: { "valid.task.accuracy": valid, "test.task.accuracy": test } },
     ];
     const runs = [of("weights", 0.9, 0.9), of("mask 0.1", 0.8, 0.7), of("mask 0.2", 0.7, 0.8)];
-    const shown = taskTable(new Map(runs as never));
+    const shown = taskTable(taskRows(new Map(runs as never)));
     expect(shown).toContain("| keyword | mask 0.1 (chosen) | 80.0 | 70.0 |");
     expect(shown).toContain("| keyword | mask 0.2 | 70.0 | 80.0 |");
+  });
+});
+
+describe("the page of curves", () => {
+  it("has error against sparsity for masks, pruning and modules, and nothing before there are runs", async () => {
+    const none = { grid: [], chosen: [], pruning: [], ablations: [], tasks: [], analysis: undefined };
+    expect(await curvesPage(none, [])).toBeUndefined();
+    const page = await curvesPage(
+      {
+        ...none,
+        grid: [row("weights", 0.25), row("mask random 0.1", 0.2), row("mask random 0.04", 0.3)],
+        pruning: [row("PARP 0.5", 0.4), row("S3-Router-P random 0.5", 0.35)],
+        ablations: [row("ffn 0.1", 0.2), row("layer 0", 0.5), row("layers 1 to 3", 0.5)],
+      },
+      [["upstream", "nano"]],
+    );
+    expect(page).toContain("nl, 10 min: mask random 0.04: 30.0, 0.1: 20.0");
+    expect(page).toContain("all methods: PARP 0.5: 40.0; S3-Router-P random 0.5: 35.0");
+    expect(page).toContain("what is masked: ffn 0.1: 20.0");
+    expect(page).toContain("weights");
+  });
+});
+
+describe("layers in groups", () => {
+  it("are the paper's four quarters, or single layers where there are few", () => {
+    expect(layerGroups(12)).toEqual([0, 3, 6, 9].map((first) => [first, first + 1, first + 2]));
+    expect(layerGroups(4)).toEqual([[0], [1], [2], [3]]);
+    expect(layerGroups(1)).toEqual([[0]]);
+    expect(layerGroups(6).flat()).toEqual([0, 1, 2, 3, 4, 5]);
   });
 });
 
@@ -81,7 +121,7 @@ describe("voxsmith results router", () => {
       signal: new AbortController().signal,
     };
     const plan = await replicate({ ...options, planOnly: true });
-    expect(plan.result).toEqual({ runs: 5 + 5 + 6 + 6 + 4 + 6 });
+    expect(plan.result).toEqual({ runs: 5 + 5 + 6 + 8 + 4 + 6 });
     const stopped = await replicate({ ...options, budget: 1e-6 });
     expect(stopped.left).toBeGreaterThan(0);
   });

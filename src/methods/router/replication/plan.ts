@@ -170,32 +170,49 @@ export const ablationSpecs = (scale: Scale, sources: Sources): CellSpec[] => {
         spec(`${modules} ${s}`, maskPlan(s, "order-preserving", `, modules: ${modules}`)),
       ),
     ),
-    ...Array.from({ length: scale.layers }, (_, layer) =>
-      spec(`layer ${layer}`, maskPlan(0.1, "order-preserving", `, layers: [${layer}]`)),
+    ...layerGroups(scale.layers).map((layers) =>
+      spec(
+        layers.length === 1 ? `layer ${layers[0]}` : `layers ${layers[0]} to ${layers.at(-1)}`,
+        maskPlan(0.1, "order-preserving", `, layers: [${layers}]`),
+      ),
     ),
   ];
 };
 
+/** The layers in four groups of one size, as far as there are so many (Table 8). */
+export const layerGroups = (layers: number): number[][] => {
+  const groups = Math.min(4, layers);
+  const start = (group: number) => Math.round((group * layers) / groups);
+  return Array.from({ length: groups }, (_, group) =>
+    Array.from({ length: start(group + 1) - start(group) }, (_, i) => start(group) + i),
+  );
+};
+
+const prune = (s: number, more: string) => [`plan.prune={sparsity: ${s}, every: 25${more}}`];
+
+/** S3-Router-P under each start of its masks (the paper's is by magnitude) and what it is compared with, by sparsity. */
+export const PRUNING: readonly [name: string, plan: (sparsity: number) => string[], tuned?: boolean][] = [
+  ["S3-Router-P", (s) => maskPlan(s, "magnitude", ", modules: both"), true],
+  ["S3-Router-P order-preserving", (s) => maskPlan(s, "order-preserving", ", modules: both"), true],
+  ["S3-Router-P random", (s) => maskPlan(s, "random", ", modules: both"), true],
+  ["one-shot", (s) => prune(s, ", zeros: hold, start: 0.5")],
+  ["iterative", (s) => prune(s, `, zeros: hold, start: 0.25, initial: ${s / 4}, until: 0.75`)],
+  ["PARP", (s) => prune(s, "")],
+  ["PARP per matrix", (s) => prune(s, ", scope: matrix, biases: false")],
+  ["PARP-P", (s) => prune(s, `, initial: ${s / 2}, until: 0.75`)],
+];
+
 /** Part D: pruning; `tuned` is the folder of the fine-tuned run that S3-Router-P starts from. */
 export const pruningSpecs = (scale: Scale, sources: Sources, tuned: string): CellSpec[] => {
   const [language] = scale.grid;
-  const prune = (s: number, more: string) => [`plan.prune={sparsity: ${s}, every: 25${more}}`];
-  const methods: [string, (s: number) => string[]][] = [
-    [
-      "S3-Router-P",
-      (s) => [
-        ...maskPlan(s, "magnitude", ", modules: both"),
-        ...[`upstream.model=${tuned}`, "upstream.heads=load"],
-      ],
-    ],
-    ["one-shot", (s) => prune(s, ", zeros: hold, start: 0.5")],
-    ["iterative", (s) => prune(s, `, zeros: hold, start: 0.25, initial: ${s / 4}, until: 0.75`)],
-    ["PARP", (s) => prune(s, "")],
-    ["PARP per matrix", (s) => prune(s, ", scope: matrix, biases: false")],
-    ["PARP-P", (s) => prune(s, `, initial: ${s / 2}, until: 0.75`)],
-  ];
+  const start = [`upstream.model=${tuned}`, "upstream.heads=load"];
   return scale.pruned.flatMap((s) =>
-    methods.map(([name, plan]) => phoneSpec(scale, sources, "pruning", language, `${name} ${s}`, plan(s))),
+    PRUNING.map(([name, plan, fromTuned]) =>
+      phoneSpec(scale, sources, "pruning", language, `${name} ${s}`, [
+        ...plan(s),
+        ...(fromTuned ? start : []),
+      ]),
+    ),
   );
 };
 

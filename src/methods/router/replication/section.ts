@@ -1,3 +1,4 @@
+import { spread } from "../../../metrics/spread.ts";
 import { markdownTable } from "../../../report/markdown.ts";
 import type { CellResult } from "../../../train/sweep.ts";
 import type { MaskAnalysis } from "../analyse.ts";
@@ -49,20 +50,25 @@ export function bestMask(rows: readonly Row[], init = ""): Row | undefined {
   return masks.sort((a, b) => a.valid - b.valid)[0];
 }
 
-const conditions = (rows: readonly Row[]) => [
+/** One row of each language and amount of labels. */
+export const conditions = (rows: readonly Row[]) => [
   ...new Map(rows.map((row) => [`${row.language} ${row.utterances}`, row])).values(),
 ];
-const sameAs = (row: Row) => (other: Row) =>
+export const sameAs = (row: Row) => (other: Row) =>
   other.language === row.language && other.utterances === row.utterances;
 
+/** All runs, by what they are for. */
+export interface Findings {
+  readonly grid: readonly Row[];
+  readonly chosen: readonly Row[];
+  readonly pruning: readonly Row[];
+  readonly ablations: readonly Row[];
+  readonly tasks: readonly TaskRow[];
+  readonly analysis: MaskAnalysis | undefined;
+}
+
 /** What the paper claims, and what was found here. */
-export function claimsOf(
-  grid: readonly Row[],
-  chosen: readonly Row[],
-  pruning: readonly Row[],
-  ablations: readonly Row[],
-  analysis: MaskAnalysis | undefined,
-): Claim[] {
+export function claimsOf({ grid, chosen, pruning, ablations, tasks, analysis }: Findings): Claim[] {
   const claims: Claim[] = [];
   const compare = (rows: readonly Row[], ours: (r: Row) => boolean, theirs: (r: Row) => boolean) =>
     conditions(rows).flatMap((c) => {
@@ -167,7 +173,7 @@ export function claimsOf(
       ? "not run"
       : `ffn ${percent(modules[0]!)}, attention ${percent(modules[1]!)}, both ${percent(modules[2]!)}`,
   });
-  const layers = ablations.filter(({ method }) => method.startsWith("layer "));
+  const layers = ablations.filter(({ method }) => /^layers? /.test(method));
   const [firstLayers, lastLayers] = [layers.slice(0, layers.length / 2), layers.slice(layers.length / 2)];
   claims.push({
     claim: "masks of late layers do better than masks of early ones (Table 8)",
@@ -176,6 +182,23 @@ export function claimsOf(
         ? undefined
         : Math.max(...lastLayers.map(({ test }) => test)) < Math.min(...firstLayers.map(({ test }) => test)),
     found: layers.map(({ method, test }) => `${method}: ${percent(test)}`).join("; ") || "not run",
+  });
+  const others = [...new Set(tasks.map(({ task }) => task))].flatMap((task) => {
+    const weights = tasks.find((row) => row.task === task && row.method === WEIGHTS);
+    const mask = chosenMask(tasks, task);
+    return weights === undefined || mask === undefined ? [] : [{ task, weights, mask }];
+  });
+  claims.push({
+    claim:
+      "on other tasks, masks at the sparsity that validation chose are righter than weight fine-tuning (Table 5)",
+    holds: others.length === 0 ? undefined : others.every(({ weights, mask }) => mask.test > weights.test),
+    found:
+      others
+        .map(
+          ({ task, weights, mask }) =>
+            `${task}: accuracy ${percent(mask.test)} (${mask.method}) against ${percent(weights.test)}`,
+        )
+        .join("; ") || "not run",
   });
   const first = analysis?.inventories?.associations.find(({ measure }) => measure === "cosine");
   claims.push({
@@ -199,10 +222,8 @@ export function errorTable(rows: readonly Row[]): string {
   const cell = (method: string, column: Row) => {
     const values = rows.filter((row) => row.method === method && sameAs(column)(row)).map(({ test }) => test);
     if (values.length === 0) return "-";
-    const sd = Math.sqrt(
-      values.reduce((sum, x) => sum + (x - mean(values)) ** 2, 0) / Math.max(1, values.length - 1),
-    );
-    return values.length === 1 ? percent(values[0]) : `${percent(mean(values))} ± ${percent(sd)}`;
+    const { mean: middle, sd } = spread(values);
+    return sd === null ? percent(middle) : `${percent(middle)} ± ${percent(sd)}`;
   };
   return markdownTable(
     ["method", ...columns.map(title)],
@@ -210,30 +231,43 @@ export function errorTable(rows: readonly Row[]): string {
   );
 }
 
-/** Accuracies of other tasks by method; of the masks the one that validation chooses is named (Table 5's optimal sparsity). */
-export function taskTable(tasks: Results): string {
-  const rows = [...tasks].flatMap(([{ method, language }, result]) => {
+/** A finished run of another task: accuracies. */
+export interface TaskRow {
+  readonly task: string;
+  readonly method: string;
+  readonly valid: number;
+  readonly test: number;
+}
+
+export const taskRows = (tasks: Results): TaskRow[] =>
+  [...tasks].flatMap(([{ method, language }, result]) => {
     const [valid, test] = ["valid.task.accuracy", "test.task.accuracy"].map((name) => metricOf(result, name));
     return valid === undefined || test === undefined ? [] : [{ task: language, method, valid, test }];
   });
-  const chosen = new Set(
-    rows.filter((row) => {
-      const masks = rows.filter(({ task, method }) => task === row.task && isMask(method));
-      return (
-        masks.length > 1 && row === masks.reduce((best, mask) => (mask.valid > best.valid ? mask : best))
-      );
+
+/** The mask of a task that validation prefers (Table 5's optimal sparsity). */
+function chosenMask(rows: readonly TaskRow[], task: string): TaskRow | undefined {
+  const masks = rows.filter((row) => row.task === task && isMask(row.method));
+  return masks.length === 0
+    ? undefined
+    : masks.reduce((best, mask) => (mask.valid > best.valid ? mask : best));
+}
+
+/** Accuracies of other tasks by method; where there are several masks the one that validation chooses is named. */
+export const taskTable = (rows: readonly TaskRow[]): string =>
+  markdownTable(
+    ["task", "method", "validation", "test"],
+    rows.map((row) => {
+      const several = rows.filter(({ task, method }) => task === row.task && isMask(method)).length > 1;
+      const chosen = several && row === chosenMask(rows, row.task);
+      return [
+        row.task,
+        chosen ? `${row.method} (chosen)` : row.method,
+        percent(row.valid),
+        percent(row.test),
+      ];
     }),
   );
-  return markdownTable(
-    ["task", "method", "validation", "test"],
-    rows.map((row) => [
-      row.task,
-      chosen.has(row) ? `${row.method} (chosen)` : row.method,
-      percent(row.valid),
-      percent(row.test),
-    ]),
-  );
-}
 
 export const claimTable = (claims: readonly Claim[]): string =>
   markdownTable(

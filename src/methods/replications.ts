@@ -56,7 +56,7 @@ export const replications: readonly Replication[] = [
   {
     name: "pretext-selection",
     summary:
-      "PASE-like models pre-trained with five groups of pretext tasks, and wav2vec 2.0 with and without them",
+      "PASE-like models pre-trained with groups of pretext tasks and with single ones, wav2vec 2.0 with and without them",
     title: "Pretext-task selection in miniature",
     load: () => import("./pretext/results.ts"),
   },

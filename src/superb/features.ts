@@ -151,12 +151,12 @@ export function batchOf(all: readonly Features[]): { features: Value; frames: nu
   const longest = Math.max(...frames);
   const values = new Float32Array(layers * all.length * longest * dim);
   const floats = halfTable();
-  for (const [row, each] of all.entries()) {
-    const size = each.frames * dim;
+  for (const [row, { frames, values: halves }] of all.entries()) {
+    const size = frames * dim;
     for (let layer = 0; layer < layers; layer++) {
       const to = (layer * all.length + row) * longest * dim;
       const from = layer * size;
-      for (let i = 0; i < size; i++) values[to + i] = floats[each.values[from + i]];
+      for (let i = 0; i < size; i++) values[to + i] = floats[halves[from + i]];
     }
   }
   return { features: f32([layers, all.length, longest, dim], values), frames };

@@ -20,10 +20,17 @@ export const speechCandidates: readonly PretextName[] = [
   "logHNR_sma",
 ];
 
+/** The three that are added for sparsemax+ (section VIII-B). */
+export const plusCandidates: readonly PretextName[] = [
+  "pcm_fftMag_spectralCentroid_sma",
+  "pcm_fftMag_spectralKurtosis_sma",
+  "hammarbergIndex_sma3",
+];
+
 /** Groups that stand for several candidates on the command line. */
 const groups: Readonly<Record<string, readonly CandidateName[]>> = {
   speech: speechCandidates,
-  plus: ["pcm_fftMag_spectralCentroid_sma", "pcm_fftMag_spectralKurtosis_sma", "hammarbergIndex_sma3"],
+  plus: plusCandidates,
   spectral: spectralNames,
   all: [...pretextNames, ...spectralNames],
 };

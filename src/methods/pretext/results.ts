@@ -5,13 +5,13 @@ import { lock } from "../../train/run-folder.ts";
 import type { ReplicationOptions, ReplicationOutcome } from "../replications.ts";
 import { Stopped, Work } from "../speech-ft/replication/work.ts";
 import { dataOf } from "./replication/data.ts";
-import { claimsOf, section } from "./replication/section.ts";
+import { claimsOf, rankingsOf, section } from "./replication/section.ts";
 import { FULL, SMALLEST } from "./replication/size.ts";
 import { Study } from "./replication/study.ts";
 
 /**
  * Pretext-task selection in miniature: PASE-like models pre-trained with five groups of pretext tasks and wav2vec 2.0 with and
- * without them, judged on phones, speakers and age (Tables II, III and VI).
+ * without them, judged on phones, speakers and age (Tables II, III, V and VI, and Fig. 2).
  */
 export async function replicate(options: ReplicationOptions): Promise<ReplicationOutcome> {
   const { folder, tiny, planOnly, signal, log, threads, budget, jobs, upstream } = options;
@@ -54,7 +54,10 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
             command: `voxsmith results pretext-selection${tiny ? " --tiny" : ""}`,
           }),
       left,
-      result: { rows, selected, failed, claims: claimsOf(rows), left: rest.left },
+      result: {
+        ...{ rows, selected, failed, left: rest.left },
+        ...{ claims: claimsOf(rows), rankings: rankingsOf(rows, selected) },
+      },
     };
   } finally {
     release();
@@ -74,6 +77,6 @@ function sayPlan(work: Work, budget: number | undefined, log: (line: string) => 
     log(`  ${count} x ${kind}${each === undefined ? "" : `, about ${duration(each)} each`}`);
   }
   log(
-    `about ${duration(total)} in all${budget === undefined ? "" : `; budget ${duration(budget)}`}: every comparison once with the first seed, then with the next`,
+    `about ${duration(total)} in all${budget === undefined ? "" : `; budget ${duration(budget)}`}: the five groups and wav2vec 2.0 once with each seed; then sparsemax+, spectral+ and weights of other tasks; then single labels`,
   );
 }

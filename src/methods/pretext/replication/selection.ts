@@ -1,21 +1,48 @@
 import { mkdirSync } from "node:fs";
-import { dirname } from "node:path";
+import { join } from "node:path";
 import { RunError } from "../../../errors.ts";
 import { ownVersion } from "../../../train/versions.ts";
 import { writeAtomically } from "../../../weights/file.ts";
-import { speechCandidates } from "../candidates.ts";
+import { type CandidateName, plusCandidates, spectralNames, speechCandidates } from "../candidates.ts";
 import { collectUnits } from "../collect.ts";
-import { Estimator, referenceOptions } from "../estimate.ts";
-import { choose, estimateCandidates, type Method, methods } from "../select.ts";
+import { Estimator, referenceOptions, type Units } from "../estimate.ts";
+import {
+  type Choice,
+  choose,
+  estimateCandidates,
+  type Method,
+  methods,
+  type SelectOptions,
+} from "../select.ts";
 import { unitsOf } from "../units.ts";
 import type { Data } from "./data.ts";
 import type { Size, Task } from "./size.ts";
 
+export type Weights = Readonly<Record<string, number>>;
+
+/** Groups of Table V: sparsemax over three more candidates, and over four spectra beside the labels that sparsemax chose. */
+export const EXTENDED = ["sparsemax+", "spectral+"] as const;
+export type Extended = (typeof EXTENDED)[number];
+
 /** What a selection found for one task. */
 export interface Selected {
-  readonly weights: Readonly<Record<Method, Readonly<Record<string, number>>>>;
-  readonly estimates: Readonly<Record<string, number>>;
+  readonly weights: Readonly<Record<Method, Weights>>;
+  readonly extended: Readonly<Record<Extended, Weights>>;
+  /** Of every label that a model may learn, the three more among them. */
+  readonly estimates: Weights;
 }
+
+/** All that is described of each unit. */
+export const described: readonly CandidateName[] = [...speechCandidates, ...plusCandidates, ...spectralNames];
+
+/** The weights.json of a group, in the folder of its task's selection. */
+export const weightsFile = (group: Method | Extended): string =>
+  group === "sparsemax+" || group === "spectral+" ? `weights-${group}.json` : "weights.json";
+
+const options = {
+  penalty: 0,
+  optimise: { optimizer: "sgd", referenceStart: true, tolerance: 0, restarts: 4 },
+} as const satisfies SelectOptions;
 
 /**
  * `voxsmith select --reference` for a task, written as the weights.json that recipes take. As the released code does it: with correct
@@ -26,34 +53,49 @@ export async function selectFor(
   task: Task,
   { selection }: Data,
   size: Size,
-  path: string,
+  folder: string,
   { threads, signal }: { threads: number; signal: AbortSignal },
 ): Promise<Selected> {
   const { utterances, label, frames } = selection[task];
   const sources = unitsOf(utterances, { task: label, perClass: size.perClass[task] });
-  const folder = dirname(path);
   mkdirSync(folder, { recursive: true });
-  const units = await collectUnits(sources, {
-    ...{ candidates: [...speechCandidates], frames, threads, signal, folder },
-  });
+  const units = await collectUnits(sources, { candidates: described, frames, threads, signal, folder });
   if (units === undefined) throw new RunError(`selection for ${task}: stopped; the same command goes on`);
-  const estimator = new Estimator(units, referenceOptions);
-  const estimates = estimateCandidates(estimator);
-  const options = {
-    penalty: 0,
-    optimise: { optimizer: "sgd", referenceStart: true, tolerance: 0, restarts: 4 },
-  } as const;
-  const choices = methods.map((method) => choose(method, units, estimator, estimates, options));
-  const json = {
-    ...{ task: label, method: "sparsemax", always: { mel: 1, mfcc: 1 } },
-    weights: choices.find(({ method }) => method === "sparsemax")!.weights,
-    ...{ choices, estimates, settings: referenceOptions, version: ownVersion() },
+  const among = (...names: readonly CandidateName[]): Units => ({
+    ...units,
+    candidates: units.candidates.filter(({ name }) => names.includes(name as CandidateName)),
+  });
+  const put = (group: Method | Extended, choices: readonly Choice[], always: Weights) => {
+    const [{ method, weights }] = choices;
+    const json = { task: label, method, always, weights, choices, settings: referenceOptions };
+    writeAtomically(join(folder, weightsFile(group)), (write) =>
+      write(Buffer.from(`${JSON.stringify({ ...json, version: ownVersion() }, null, 1)}\n`)),
+    );
+    return weights;
   };
-  writeAtomically(path, (put) => put(Buffer.from(`${JSON.stringify(json, null, 1)}\n`)));
+  const labels = among(...speechCandidates);
+  const estimator = new Estimator(labels, referenceOptions);
+  const estimates = estimateCandidates(estimator);
+  // Sparsemax first: a file's own weights are those of its first choice.
+  const choices = methods.map((method) => choose(method, labels, estimator, estimates, options));
+  const sparsemax = put("sparsemax", choices, { mel: 1, mfcc: 1 });
+  const extended = (names: readonly CandidateName[], fixed: Weights) => {
+    const all = among(...speechCandidates, ...names);
+    const wider = new Estimator(all, referenceOptions);
+    const values = estimateCandidates(wider);
+    return { values, choice: choose("sparsemax", all, wider, values, { ...options, fixed }) };
+  };
+  const plus = extended(plusCandidates, {});
+  // The labels keep what sparsemax gave them (section VIII-B); mel alone is always there (eq. 13).
+  const spectral = extended(spectralNames, sparsemax);
   return {
     weights: Object.fromEntries(
       choices.map(({ method, weights }) => [method, weights]),
     ) as Selected["weights"],
-    estimates: Object.fromEntries(estimates.map(({ name, value }) => [name, value])),
+    extended: {
+      "sparsemax+": put("sparsemax+", [plus.choice], { mel: 1, mfcc: 1 }),
+      "spectral+": put("spectral+", [spectral.choice], { mel: 1 }),
+    },
+    estimates: Object.fromEntries(plus.values.map(({ name, value }) => [name, value])),
   };
 }

@@ -1,6 +1,10 @@
+import { type CandidateName, plusCandidates, speechCandidates } from "../candidates.ts";
+
 /** How large a replication is. */
 export interface Size {
   readonly seeds: readonly number[];
+  /** One model for each of these labels (Fig. 2), with the first seed. */
+  readonly single: readonly CandidateName[];
   /** Speech to pre-train on: minutes at most, of utterances of at most so many seconds. */
   readonly minutes: number;
   readonly maxSeconds: number;
@@ -50,6 +54,7 @@ const WAV2VEC2 = {
 
 export const FULL: Size = {
   seeds: [1, 2, 3],
+  single: [...speechCandidates, ...plusCandidates],
   ...{ minutes: 20, maxSeconds: 4, valid: 24 },
   perClass: { phonemes: 60, speakers: 10, age: 90 },
   probeEach: 5,
@@ -62,6 +67,7 @@ export const FULL: Size = {
 
 export const SMALLEST: Size = {
   seeds: [1],
+  single: speechCandidates.slice(0, 3),
   ...{ minutes: 0.4, maxSeconds: 3, valid: 2 },
   perClass: { phonemes: 5, speakers: 5, age: 6 },
   encoders: {

@@ -9,7 +9,7 @@ import { type Probed, probeModel } from "../../speech-ft/probing.ts";
 import type { Work } from "../../speech-ft/replication/work.ts";
 import { speechCandidates } from "../candidates.ts";
 import type { Data } from "./data.ts";
-import { type Selected, selectFor } from "./selection.ts";
+import { described, EXTENDED, type Extended, type Selected, selectFor, weightsFile } from "./selection.ts";
 import { type Family, type Size, TASKS, type Task } from "./size.ts";
 
 /** Groups of pretext tasks (Table II), in the order of their runs: the paper's proposal against each of the others. */
@@ -21,6 +21,9 @@ export type Pretext =
   /** Mel spectrogram and MFCC only. */
   | "no labels"
   | Group
+  | Extended
+  /** One label beside them (Fig. 2). */
+  | `only ${string}`
   /** wav2vec 2.0 by itself, and with 0.5 for every label (Table III). */
   | "alone"
   | "naive";
@@ -59,15 +62,24 @@ export class Study {
     this.work = work;
   }
 
-  /** All of it; stops where `Work` does. Seeds are the outer loop: what there is no time for is missing for all alike. */
+  /**
+   * All of it; stops where `Work` does. The headline rows come first, then what the paper adds to them, then the ranking of
+   * single labels. Seeds are the outer loop: what there is no time for is missing for all alike.
+   */
   async run(): Promise<void> {
+    const { seeds, single } = this.setup.size;
     for (const task of TASKS) await this.select(task);
-    for (const seed of this.setup.size.seeds) {
+    for (const seed of seeds) {
       for (const task of TASKS) await this.probe(MEL_FEATURES, task, seed, LOG_MEL);
       for (const pretext of ["no labels", ...GROUPS] as const) await this.each("pase", pretext, seed);
       for (const pretext of ["alone", "sparsemax", "naive"] as const)
         await this.each("wav2vec2", pretext, seed);
     }
+    for (const seed of seeds) {
+      for (const pretext of EXTENDED) await this.each("pase", pretext, seed);
+      for (const chosenFor of TASKS) await this.elsewhere(chosenFor, seed);
+    }
+    for (const label of single) await this.each("pase", `only ${label}`, seeds[0]);
   }
 
   /** A way of pre-training, for each task with the weights of that task. */
@@ -78,15 +90,23 @@ export class Study {
     }
   }
 
-  private weightsPath(task: Task): string {
-    return join(this.setup.folder, "selection", task, "weights.json");
+  /** The model with the weights of one task, on the other tasks. */
+  private async elsewhere(chosenFor: Task, seed: number): Promise<void> {
+    const folder = await this.pretrained("pase", "sparsemax", chosenFor, seed);
+    if (folder === undefined) return;
+    for (const task of TASKS)
+      if (task !== chosenFor) await this.probe(`pase sparsemax for ${chosenFor}`, task, seed, folder);
+  }
+
+  private selectionFolder(task: Task): string {
+    return join(this.setup.folder, "selection", task);
   }
 
   private async select(task: Task): Promise<void> {
     const { data, size } = this.setup;
-    const key = JSON.stringify([size.perClass[task], size.maxSeconds, speechCandidates]);
+    const key = JSON.stringify([size.perClass[task], size.maxSeconds, described]);
     const done = await this.work.do("select", `select-${task}`, key, () =>
-      selectFor(task, data, size, this.weightsPath(task), this.setup),
+      selectFor(task, data, size, this.selectionFolder(task), this.setup),
     );
     if (done?.result !== undefined) this.selected[task] = done.result;
   }
@@ -99,14 +119,15 @@ export class Study {
     seed: number,
   ): Promise<string | undefined> {
     const { size, folder, threads, signal, data } = this.setup;
-    const weighed = (GROUPS as readonly string[]).includes(pretext) && pretext !== "all";
+    const weighed = isWeighed(pretext) && pretext !== "all";
     // Before the selection, a plan can only count on different weights for each task.
     if (this.work.planning && this.selected[task] === undefined) {
       const name = `pretrain-${family}-${pretext}${weighed ? `-${task}` : ""}-${seed}`;
       await this.work.do(`pre-train ${family}`, slug(name), "", async () => ({}));
       return name;
     }
-    const recipe = recipeOf(family, pretext, { size, seed, threads, from: this.weightsPath(task) });
+    const from = this.selectionFolder(task);
+    const recipe = recipeOf(family, pretext, { size, seed, threads, from });
     // Threads change the last bits, not what is compared.
     const key = JSON.stringify({ ...recipe, threads: 0 });
     const name = `${family}-${hash32(JSON.stringify(recipe.objectives)).toString(16)}-${seed}`;
@@ -139,13 +160,18 @@ export class Study {
   }
 }
 
+const isExtended = (pretext: Pretext): pretext is Extended =>
+  (EXTENDED as readonly Pretext[]).includes(pretext);
+const isWeighed = (pretext: Pretext): pretext is Group | Extended =>
+  isExtended(pretext) || (GROUPS as readonly Pretext[]).includes(pretext);
+
 const slug = (text: string) => text.replace(/[^\w.+-]+/g, "-");
 
 interface RecipeOptions {
   readonly size: Size;
   readonly seed: number;
   readonly threads: number;
-  /** weights.json of the task. */
+  /** Folder of the task's selection. */
   readonly from: string;
 }
 
@@ -177,13 +203,19 @@ export function recipeOf(
   return parseRecipe(JSON.stringify(recipe), "results pretext-selection");
 }
 
-/** MSE of mel and MFCC with weight 1 and L1 of each label with its lambda (eq. 11). */
+/** MSE of mel and MFCC with weight 1 and L1 of each label with its lambda (eq. 11); of weighed spectra L1, too (eq. 13). */
 function paseObjectives(pretext: Pretext, from: string) {
+  if (isWeighed(pretext)) return { objectives: {}, workers: workersOf(pretext, from) };
   const spectra = { mel: { loss: "worker", signal: "mel" }, mfcc: { loss: "worker", signal: "mfcc" } };
-  return pretext === "no labels"
-    ? { objectives: spectra }
-    : { objectives: {}, workers: { from, method: pretext } };
+  if (!pretext.startsWith("only ")) return { objectives: spectra };
+  const signal = pretext.slice("only ".length);
+  return { objectives: { ...spectra, [signal]: { loss: "worker", signal } } };
 }
+
+const workersOf = (pretext: Group | Extended, folder: string) => ({
+  from: join(folder, weightsFile(pretext)),
+  method: isExtended(pretext) ? "sparsemax" : pretext,
+});
 
 /** wav2vec 2.0's own loss, and L1 of each label with its lambda, read off the transformer's input as in the released code (eq. 12). */
 function codeObjectives(pretext: Pretext, from: string) {
@@ -200,8 +232,9 @@ function codeObjectives(pretext: Pretext, from: string) {
     ]);
     return { objectives: { ...objectives, ...Object.fromEntries(labels) } };
   }
+  if (!isWeighed(pretext)) throw new Error(`wav2vec 2.0 is not trained with ${pretext}`);
   const none = { mel: { weight: 0 }, mfcc: { weight: 0 } };
-  return { objectives: { ...objectives, ...none }, workers: { from, method: pretext, layer: 0 } };
+  return { objectives: { ...objectives, ...none }, workers: { ...workersOf(pretext, from), layer: 0 } };
 }
 
 /** Trains a recipe in its folder, or goes on with what an interrupted call left there. */

@@ -71,7 +71,7 @@ class Crdnn(nn.Module):
         self.dnn = nn.ModuleList(Dense(a, b) for a, b in zip(sizes, widths))
 
     def forward(self, x):
-        h = x[None, None]
+        h = F.layer_norm(x, x.shape)[None, None]
         for block in self.cnn:
             h = block(h)
         h = F.max_pool2d(h, (self.time_pooling, 1)).transpose(1, 2).flatten(2)

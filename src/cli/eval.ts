@@ -23,9 +23,9 @@ interface Options {
   route?: string;
   lm?: string;
   lexicon?: string;
-  beam: number;
-  lmWeight: number;
-  wordScore: number;
+  beam?: number;
+  lmWeight?: number;
+  wordScore?: number;
 }
 
 export function command(): Command {
@@ -51,14 +51,21 @@ export function command(): Command {
       "--data <folder>",
       "the folder that the recipe's manifest is in; of SUPERB's tasks the one that holds all corpora",
     )
-    .option("--lm <file>", "decode CTC heads with an n-gram model: compiled (`voxsmith lm compile`) or ARPA")
+    .option(
+      "--lm <path>",
+      "decode CTC heads with an n-gram model, compiled (`voxsmith lm compile`) or ARPA; heads of loss `attention` with a recurrent one (`voxsmith lm train`)",
+    )
     .option(
       "--lexicon <file>",
       "the model is over these words, a line each with its labels; else over labels",
     )
-    .option("--beam <n>", "prefixes that survive a frame, with --lm", whole, 50)
-    .option("--lm-weight <x>", "factor of the model's log probability", finite, 2)
-    .option("--word-score <x>", "added for each word (or label, without a lexicon)", finite, -1)
+    .option(
+      "--beam <n>",
+      "prefixes that survive a frame, with an n-gram model (default: 50); sequences of an attention head (default: the recipe's)",
+      whole,
+    )
+    .option("--lm-weight <x>", "factor of the model's log probability (default: 2, recurrent 0.5)", finite)
+    .option("--word-score <x>", "added for each word, or label without a lexicon (default: -1)", finite)
     .option("--split <part>", "train, valid or test", "test")
     .option("--onnx <file>", "evaluate this exported model instead of the run's own")
     .option("--skip-bad", "leave out and list bad manifest lines and recordings")
@@ -97,10 +104,10 @@ export function command(): Command {
     });
 }
 
-function decodingOf({ lm, ...rest }: Options): LmOptions | undefined {
-  if (lm === undefined && rest.lexicon !== undefined)
+function decodingOf({ lm, lexicon, beam, lmWeight, wordScore }: Options): LmOptions {
+  if (lm === undefined && lexicon !== undefined)
     throw new InvalidArgumentError("--lexicon needs --lm: a model over its words");
-  return lm === undefined ? undefined : { lm, ...rest };
+  return { lm, lexicon, beam, lmWeight, wordScore };
 }
 
 function finite(text: string): number {

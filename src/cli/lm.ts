@@ -6,15 +6,17 @@ import { readArpaFile } from "../train/language-model.ts";
 import { progress } from "../train/progress.ts";
 import { writeAtomically } from "../weights/file.ts";
 import { newCommand, printResult } from "./command.ts";
+import { trainCommand } from "./lm-train.ts";
 
-/** `voxsmith lm compile`. */
+/** `voxsmith lm compile` and `voxsmith lm train`. */
 export function command(): Command {
   return new Command("lm")
     .description("Language models for decoding.")
     .addCommand(compile())
+    .addCommand(trainCommand())
     .addHelpText(
       "after",
-      "\nExample:\n  $ voxsmith lm compile 4-gram.arpa.gz 4-gram.ngram\n\nEvery command takes --json.",
+      "\nExamples:\n  $ voxsmith lm compile 4-gram.arpa.gz 4-gram.ngram\n  $ voxsmith lm train text.txt --units runs/crdnn --out runs/crdnn-lm\n\nEvery command takes --json.",
     );
 }
 

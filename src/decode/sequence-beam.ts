@@ -1,3 +1,5 @@
+import { f32, type Value } from "../runtime/program.ts";
+
 /** Beam search for decoders that write one symbol after the other (Sutskever et al. 2014), as fairseq runs it. */
 
 export interface SequenceBeamOptions {
@@ -40,17 +42,16 @@ export async function sequenceBeam(options: SequenceBeamOptions): Promise<Sequen
     const logs = await options.step(newest, parents);
     const vocabulary = logs.length / live.length;
     const last = length === longest;
-    const candidates: { beam: number; token: number; score: number }[] = [];
+    const candidates = new Best(2 * width);
     for (const [beam, { score }] of live.entries())
       for (let token = 0; token < vocabulary; token++) {
         // What must end now ends, however unlikely.
         if (last ? token !== end : forbidden.includes(token)) continue;
-        candidates.push({ beam, token, score: score + logs[beam * vocabulary + token] });
+        candidates.offer(beam, token, score + logs[beam * vocabulary + token]);
       }
-    candidates.sort((a, b) => b.score - a.score);
     const next: Live[] = [];
     parents = [];
-    for (const [rank, { beam, token, score }] of candidates.slice(0, 2 * width).entries()) {
+    for (const [rank, { beam, token, score }] of candidates.all.entries()) {
       const { tokens } = live[beam];
       // An end counts only where it is among the beam's best: otherwise short sequences would crowd in.
       if (token === end) {
@@ -64,4 +65,43 @@ export async function sequenceBeam(options: SequenceBeamOptions): Promise<Sequen
     if (live.length === 0) break;
   }
   return finished.reduce((best, each) => (each.score > best.score ? each : best));
+}
+
+/** The candidates of highest score in falling order; among equals, those that came first. */
+class Best {
+  readonly all: { beam: number; token: number; score: number }[] = [];
+  private readonly size: number;
+
+  constructor(size: number) {
+    this.size = size;
+  }
+
+  offer(beam: number, token: number, score: number): void {
+    const { all, size } = this;
+    if (all.length === size && !(score > all[size - 1].score)) return;
+    let [low, high] = [0, all.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (all[middle].score >= score) low = middle + 1;
+      else high = middle;
+    }
+    all.splice(low, 0, { beam, token, score });
+    if (all.length > size) all.pop();
+  }
+}
+
+/** The rows of each memory that the beams go on from. */
+export function reordered(
+  memory: Readonly<Record<string, Value>>,
+  parents: readonly number[],
+): Record<string, Value> {
+  return Object.fromEntries(
+    Object.entries(memory).map(([name, { shape, data }]) => {
+      const width = shape.slice(1).reduce((a, b) => a * b, 1);
+      const out = new Float32Array(parents.length * width);
+      for (const [row, parent] of parents.entries())
+        out.set((data as Float32Array).subarray(parent * width, (parent + 1) * width), row * width);
+      return [name, f32([parents.length, ...shape.slice(1)], out)];
+    }),
+  );
 }

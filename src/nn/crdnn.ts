@@ -35,6 +35,23 @@ export interface ConvolutionBlocks {
 export const pooledFrames = (frames: Dim, by: number): Dim => floorDiv(frames, by);
 
 /**
+ * Features with mean 0 and variance 1 over all frames and features of the utterance that count (Zaiem et al.'s released code:
+ * over those of the batch); padding is zero.
+ * @param x [batch, frames, dim]
+ * @param valid bool [batch, frames]
+ */
+export function standardised(x: Tensor, valid: Tensor | undefined): Tensor {
+  const [batch, frames, dim] = x.shape as [Dim, Dim, number];
+  const ones = valid ? ops.cast(valid, "f32") : ops.expand(ops.constant([1, 1], [1]), [batch, frames]);
+  const mask = ops.reshape(ones, [batch, frames, 1]);
+  const count = ops.mul(ops.reduceSum(mask, [1], true), dim);
+  const mean = ops.div(ops.reduceSum(ops.mul(x, mask), [1, 2], true), count);
+  const centred = ops.mul(ops.sub(x, mean), mask);
+  const variance = ops.div(ops.reduceSum(ops.mul(centred, centred), [1, 2], true), count);
+  return ops.div(centred, ops.sqrt(ops.add(variance, 1e-5)));
+}
+
+/**
  * Features [batch, frames, bands] to states [batch, frames / timePooling, width of the last dense layer].
  * @param valid bool [batch, frames]; undefined where every frame counts
  */
@@ -46,7 +63,8 @@ export function crdnn(
   training?: Training,
 ): Tensor {
   const { timePooling, rnnLayers, rnnNeurons, dnnNeurons } = config;
-  const heard = largest(convolutionBlocks(x, valid, config, p, training), 1, timePooling);
+  const blocks = convolutionBlocks(standardised(x, valid), valid, config, p, training);
+  const heard = largest(blocks, 1, timePooling);
   const kept = valid && pooledValid(valid, timePooling);
   const lstm = { hidden: rnnNeurons, layers: rnnLayers, bidirectional: true, dropout: config.dropout };
   const states = lstmLayers(heard, kept, lstm, p.at("rnn"), training);

@@ -3,7 +3,7 @@ import type { Utterance } from "../corpus/manifest.ts";
 import { quote, UserError } from "../errors.ts";
 import type { DataOptions, Part } from "./data.ts";
 import { Evaluator } from "./evaluation.ts";
-import { type LmOptions, lmDecoders } from "./lm-decoding.ts";
+import { decodingOf, type LmOptions } from "./lm-decoding.ts";
 import type { Answer } from "./losses/kind.ts";
 import { closeStreams, load } from "./prepare.ts";
 import { RoutedModel, type RoutedTask } from "./routed.ts";
@@ -93,14 +93,11 @@ async function evaluateTask(
   );
   try {
     const threads = options.threads ?? (recipe.threads || availableParallelism());
+    const { dispose, ...decoding } = await decodingOf(pack.task, options.decoding, threads);
     const evaluator = new Evaluator(
       pack.task,
       { values: model.use(name) },
-      {
-        threads,
-        batch: recipe.evaluate.batch,
-        decoders: options.decoding && (await lmDecoders(pack.task, options.decoding)),
-      },
+      { threads, batch: recipe.evaluate.batch, ...decoding },
     );
     try {
       const result = await evaluator.evaluate(loaded.streams, part);
@@ -112,6 +109,7 @@ async function evaluateTask(
       return { metrics: result.metrics, predictions };
     } finally {
       await evaluator.dispose();
+      await dispose();
     }
   } finally {
     await closeStreams(loaded.streams);

@@ -5,7 +5,7 @@ import { type DataOptions, PARTS, type Part } from "./data.ts";
 import { Evaluator, type Prediction } from "./evaluation.ts";
 import { importModel } from "./export.ts";
 import { writePredictions } from "./finish.ts";
-import { type LmOptions, lmDecoders } from "./lm-decoding.ts";
+import { decodingOf, type LmOptions } from "./lm-decoding.ts";
 import { readTargets, selfContainedRecipe } from "./open-model.ts";
 import { closeStreams, load } from "./prepare.ts";
 import { readRecipe } from "./recipe.ts";
@@ -29,7 +29,7 @@ export async function evaluateRun(
     threads?: number;
     /** Where to write what it says of each utterance, in the form of `predictions.jsonl`. */
     predictionsFile?: string;
-    /** A language model for the CTC heads. */
+    /** How heads are decoded. */
     decoding?: LmOptions;
   },
 ): Promise<RunEvaluation & { predictions: readonly Prediction[] }> {
@@ -53,11 +53,8 @@ export async function evaluateRun(
     const { task, store, streams } = loaded;
     importModel(folder, task, store);
     const threads = options.threads ?? (recipe.threads || availableParallelism());
-    const evaluator = new Evaluator(task, store, {
-      threads,
-      batch: recipe.evaluate.batch,
-      decoders: options.decoding && (await lmDecoders(task, options.decoding)),
-    });
+    const { dispose, ...decoding } = await decodingOf(task, options.decoding, threads);
+    const evaluator = new Evaluator(task, store, { threads, batch: recipe.evaluate.batch, ...decoding });
     try {
       const result = await evaluator.evaluate(streams, part);
       if (result === undefined) throw new UserError(`${folder}: its corpus has no ${part} part`);
@@ -67,6 +64,7 @@ export async function evaluateRun(
       return { run: folder, part, utterances: predictions.length, metrics, predictions };
     } finally {
       await evaluator.dispose();
+      await dispose();
     }
   } finally {
     await closeStreams(loaded.streams);

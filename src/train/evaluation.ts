@@ -5,7 +5,16 @@ import type { Program, ProgramOptions, Value } from "../runtime/program.ts";
 import type { Part, Stream } from "./data.ts";
 import { batchFeeds, frameTimes, heldMaskFeeds } from "./feeds.ts";
 import { lossOf } from "./losses/index.ts";
-import type { Answer, Decoder, Encoded, FrameTimes } from "./losses/kind.ts";
+import type {
+  Answer,
+  AnswerReader,
+  Decoder,
+  Encoded,
+  FrameTimes,
+  ReadingOptions,
+  Row,
+} from "./losses/kind.ts";
+import { headWidth } from "./model.ts";
 import { evaluationGraph } from "./program.ts";
 import type { ParameterStore } from "./store.ts";
 import { type Task, type TaskObjective, traceEvaluation } from "./task.ts";
@@ -33,6 +42,8 @@ export interface EvaluatorOptions extends ProgramOptions {
   readonly batch: number;
   /** How symbols are found, by objective; the likeliest of each frame by default. */
   readonly decoders?: ReadonlyMap<string, Decoder>;
+  /** How heads that write symbol by symbol are read. */
+  readonly reading?: Omit<ReadingOptions, "threads">;
 }
 
 /** Forward passes over a part of a corpus. The program is compiled once per stream and kept. */
@@ -41,6 +52,7 @@ export class Evaluator {
   private readonly store: Pick<ParameterStore, "values">;
   private readonly options: EvaluatorOptions;
   private readonly programs = new Map<string, Program>();
+  private readonly readers = new Map<string, Promise<AnswerReader> | undefined>();
 
   constructor(task: Task, store: Pick<ParameterStore, "values">, options: EvaluatorOptions) {
     this.task = task;
@@ -80,15 +92,47 @@ export class Evaluator {
           ...batchFeeds(stream, model, batch, objectives, drawn, { draw }),
         });
         for (const [row, index] of batch.indices.entries())
-          predictions.push(
-            predictionOf(this.task, stream, part, index, row, objectives, results, this.options.decoders),
-          );
+          predictions.push(await this.predictionOf(stream, part, index, row, objectives, results));
         onBatch(predictions.length, total);
       }
     }
     const order = (p: Prediction) => streams.findIndex(({ name }) => name === p.stream) * 2 ** 32 + p.index;
     predictions.sort((a, b) => order(a) - order(b));
     return { predictions, ...summary(this.task.objectives, predictions) };
+  }
+
+  /** One utterance of a batch as an answer of each objective. */
+  private async predictionOf(
+    stream: Stream,
+    part: Part,
+    index: number,
+    row: number,
+    objectives: readonly TaskObjective[],
+    results: Record<string, Value>,
+  ): Promise<Prediction> {
+    const item = stream.items[index];
+    const answers: Record<string, Answer> = {};
+    const losses: Record<string, number> = {};
+    const times = frameTimes(this.task.model, item.samples);
+    for (const o of objectives) {
+      losses[o.name] = (results[`losses.${o.name}`].data as Float32Array)[row];
+      const decode = this.options.decoders?.get(o.name);
+      const each = rowOf(results[`scores.${o.name}`], row, times, item.targets[o.name], decode);
+      const reader = await this.reader(o);
+      answers[o.name] =
+        reader === undefined ? lossOf(o.spec).answer(o.target, each) : await reader.read(each);
+    }
+    return { stream: stream.name, part, index, answers, losses };
+  }
+
+  /** What reads an objective's scores, where its loss has programs for that. */
+  private reader(o: TaskObjective): Promise<AnswerReader> | undefined {
+    if (!this.readers.has(o.name)) {
+      const { reading, threads } = this.options;
+      const asked = { ...o, width: headWidth(this.task.model) };
+      this.readers.set(o.name, lossOf(o.spec).open?.(asked, this.store.values, { ...reading, threads }));
+    }
+    return this.readers.get(o.name);
   }
 
   private async program(stream: Stream, objectives: readonly TaskObjective[]): Promise<Program> {
@@ -103,50 +147,31 @@ export class Evaluator {
 
   async dispose(): Promise<void> {
     for (const program of this.programs.values()) await program.dispose();
+    for (const reader of this.readers.values()) await (await reader)?.dispose();
     this.programs.clear();
+    this.readers.clear();
   }
-}
-
-function predictionOf(
-  { model: { upstream } }: Task,
-  stream: Stream,
-  part: Part,
-  index: number,
-  row: number,
-  objectives: readonly TaskObjective[],
-  results: Record<string, Value>,
-  decoders: EvaluatorOptions["decoders"],
-): Prediction {
-  const item = stream.items[index];
-  const answers: Record<string, Answer> = {};
-  const losses: Record<string, number> = {};
-  for (const o of objectives) {
-    losses[o.name] = (results[`losses.${o.name}`].data as Float32Array)[row];
-    const times = frameTimes(upstream, item.samples);
-    answers[o.name] = answerOf(
-      o,
-      results[`scores.${o.name}`],
-      row,
-      times,
-      item.targets[o.name],
-      decoders?.get(o.name),
-    );
-  }
-  return { stream: stream.name, part, index, answers, losses };
 }
 
 /** One row of a head's scores as an answer. */
-export function answerOf(
+export const answerOf = (
   { spec, target }: TaskObjective,
+  scores: Value,
+  row: number,
+  times: FrameTimes,
+  truth: Encoded,
+): Answer => lossOf(spec).answer(target, rowOf(scores, row, times, truth));
+
+function rowOf(
   { shape, data }: Value,
   row: number,
   times: FrameTimes,
   truth: Encoded,
   decode?: Decoder,
-): Answer {
+): Row {
   const width = shape.slice(1).reduce((a, b) => a * b, 1);
   const scores = (data as Float32Array).subarray(row * width, (row + 1) * width);
-  return lossOf(spec).answer(target, { scores, shape, frames: times.frames, times, truth, decode });
+  return { scores, shape, frames: times.frames, times, truth, decode };
 }
 
 function summary(

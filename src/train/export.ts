@@ -62,9 +62,12 @@ export function exportModel(
 }
 
 /** The heads that transformers has classes for: one CTC head, or else one pooled linear classifier. */
-function knownHeads({ objectives, layers }: Task): { ctc?: TaskObjective; classifier?: TaskObjective } {
+function knownHeads({ model, objectives, layers }: Task): {
+  ctc?: TaskObjective;
+  classifier?: TaskObjective;
+} {
   const ctc = objectives.find(({ path }) => path === "lm_head");
-  if (ctc !== undefined || layers !== "last") return { ctc };
+  if (ctc !== undefined || layers !== "last" || model.crdnn !== undefined) return { ctc };
   const classifier = objectives.find(
     ({ spec }) => spec.loss === "cross-entropy" && spec.head === "linear" && spec.pool === "mean",
   );

@@ -1,12 +1,11 @@
 import { type LoadedBatch, padWaves } from "../corpus/prefetch.ts";
 import { hash32, type Random, random } from "../random.ts";
 import { bool, f32, i32 } from "../runtime/program.ts";
-import type { Upstream } from "../upstreams/index.ts";
 import type { Stream } from "./data.ts";
 import { augmentFeeds } from "./feature-augment.ts";
 import { lossOf } from "./losses/index.ts";
 import type { BatchFacts, Feeds, FrameTimes } from "./losses/kind.ts";
-import type { Model } from "./model.ts";
+import { type Frames, headFrames, headHop, type Model } from "./model.ts";
 import { spanMask } from "./spec-augment.ts";
 import { hiding, type Task, type TaskObjective } from "./task.ts";
 
@@ -26,10 +25,9 @@ export function batchFeeds(
   const frames = framesOf(model, waves);
   const feeds: Feeds = { ...drawn, audio: f32([batch, samples], values), frames: i32([batch], frames) };
   const hidden = drawn["hide.frames"]?.data as Uint8Array | undefined;
-  const times = waves.map((wave, row) =>
-    frameTimes(model.upstream, wave.length, stream.items[indices[row]].samples),
-  );
-  const facts: BatchFacts = { frames, width: Math.max(...frames), times, hidden, step, draw };
+  const times = waves.map((wave, row) => frameTimes(model, wave.length, stream.items[indices[row]].samples));
+  const heard = times.map((each) => each.frames);
+  const facts: BatchFacts = { frames: heard, width: Math.max(...heard), times, hidden, step, draw };
   for (const o of objectives) {
     const rows = indices.map((i) => stream.items[i].targets[o.name]);
     Object.assign(feeds, lossOf(o.spec).feeds(o, rows, facts));
@@ -52,29 +50,29 @@ export function countOf({ spec }: TaskObjective, feeds: Feeds): number | undefin
   }
 }
 
-const receptiveFields = new WeakMap<Upstream, number>();
+const receptiveFields = new WeakMap<Frames, number>();
 
 /** Samples that one frame hears: the least that make one. */
-function receptiveField(upstream: Upstream): number {
-  let samples = receptiveFields.get(upstream);
+function receptiveField(model: Frames): number {
+  let samples = receptiveFields.get(model);
   if (samples === undefined) {
     samples = 1;
-    while ((upstream.frames(samples) as number) < 1) samples++;
-    receptiveFields.set(upstream, samples);
+    while ((headFrames(model, samples) as number) < 1) samples++;
+    receptiveFields.set(model, samples);
   }
   return samples;
 }
 
 /**
- * Where frames lie in an utterance of so many samples.
+ * Where the heads' frames lie in an utterance of so many samples.
  * @param recorded its samples before it was played faster or slower: times are those of the recording
  */
-export function frameTimes(upstream: Upstream, samples: number, recorded = samples): FrameTimes {
-  const { hop, sampleRate } = upstream;
-  const seconds = recorded / samples / sampleRate;
-  const first = receptiveField(upstream) / 2;
+export function frameTimes(model: Frames, samples: number, recorded = samples): FrameTimes {
+  const hop = headHop(model);
+  const seconds = recorded / samples / model.upstream.sampleRate;
+  const first = receptiveField(model) / 2;
   return {
-    frames: upstream.frames(samples) as number,
+    frames: headFrames(model, samples) as number,
     middle: (frame) => (first + frame * hop) * seconds,
   };
 }

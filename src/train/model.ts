@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { isBottleneck } from "../nn/adapters.ts";
+import { type CrdnnConfig, pooledFrames } from "../nn/crdnn.ts";
 import { isLora, type LoraSpec } from "../params/lora.ts";
+import type { Dim } from "../tensor/dims.ts";
 import { type TrainingConfig, type Upstream, upstreamOf } from "../upstreams/index.ts";
 import { openCheckpoint, requirePretrainingHeads } from "../weights/checkpoint.ts";
 import { loadStrict } from "../weights/model-folder.ts";
@@ -23,7 +25,21 @@ export interface Model {
   readonly source?: string;
   /** Low-rank sums that the plan adds to weights. */
   readonly lora?: LoraSpec;
+  /** What stands between the upstream and all heads. */
+  readonly crdnn?: CrdnnConfig;
 }
+
+/** What of a model says which frames its heads hear. */
+export type Frames = Pick<Model, "upstream" | "crdnn">;
+
+/** Frames that the heads hear of so many samples. */
+export const headFrames = ({ upstream, crdnn }: Frames, samples: Dim): Dim =>
+  pooledFrames(upstream.frames(samples), crdnn?.timePooling ?? 1);
+/** Samples between the beginnings of two of them. */
+export const headHop = ({ upstream, crdnn }: Frames): number => upstream.hop * (crdnn?.timePooling ?? 1);
+/** How wide they are. */
+export const headWidth = ({ upstream, crdnn }: Frames): number =>
+  crdnn?.dnnNeurons.at(-1) ?? upstream.hiddenSize;
 
 const OVERRIDES: readonly [key: string, value: (recipe: Recipe) => number | undefined][] = [
   ["attention_dropout", (r) => r.dropout.attention],
@@ -61,7 +77,15 @@ export function modelOf(recipe: Recipe): Model {
   const upstream = upstreamOf(config, where);
   const masked = padding === "hide" || (padding === "auto" && !upstream.padSensitive);
   const written = withMasksOf(own, config);
-  return { config, written, settings: upstream.settings, upstream, masked, source, lora: recipe.plan.lora };
+  const { crdnn, plan } = recipe;
+  if (crdnn !== undefined && upstream.hiddenSize < crdnn.frequencyPooling ** crdnn.channels.length)
+    throw new UserError(
+      `crdnn.frequencyPooling: leaves nothing of ${upstream.hiddenSize} features after ${crdnn.channels.length} blocks`,
+    );
+  return {
+    ...{ config, written, settings: upstream.settings, upstream, masked, source },
+    ...{ lora: plan.lora, crdnn },
+  };
 }
 
 /**

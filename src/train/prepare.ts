@@ -15,7 +15,16 @@ import { withLocalUpstream } from "./locate.ts";
 import { lossOf } from "./losses/index.ts";
 import type { TargetSource } from "./losses/kind.ts";
 import { maskPlan, startMasks, type WeightMasks } from "./masks.ts";
-import { isAdapter, loadUpstream, type Model, modelOf, requireHeads, sayWhatIsAssumed } from "./model.ts";
+import {
+  headFrames,
+  headHop,
+  isAdapter,
+  loadUpstream,
+  type Model,
+  modelOf,
+  requireHeads,
+  sayWhatIsAssumed,
+} from "./model.ts";
 import { type ObjectiveWeights, objectiveWeights } from "./objective-weights.ts";
 import { UpdateOrder } from "./order.ts";
 import { Pruner } from "./pruning.ts";
@@ -88,6 +97,7 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
   const active = Object.entries(recipe.objectives).filter(([, o]) => everCounts(o));
   if (active.length === 0) throw new UserError("objectives: every weight is 0; nothing would be learned");
   checkBest(recipe, active);
+  checkFrames(model, active);
   // Before any audio is read; where only trained weights will be read, they have what they need.
   if (options.weights !== false) requireHeads(model, continuedHeads(active.map(([, o]) => o)));
   const streams: Stream[] = [];
@@ -111,8 +121,8 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
         ...options,
         batch: spec.batch,
         longTargets: recipe.guards.longTargets,
-        frames: (samples) => model.upstream.frames(samples) as number,
-        hop: model.upstream.hop,
+        frames: (samples) => headFrames(model, samples) as number,
+        hop: headHop(model),
         model: options.model ?? model.source ?? recipe.upstream.model,
         fastest: recipe.augment.speed?.[1] ?? 1,
         parts: options.parts,
@@ -121,7 +131,7 @@ export async function load(recipe: Recipe, options: LoadOptions): Promise<Loaded
       streams.push(stream);
       for (const [objective, target] of stream.targets) targets.set(objective, target);
     }
-    const paths = namePaths(active);
+    const paths = namePaths(active, model);
     const objectives = active.map(
       ([name, spec]): TaskObjective => ({ name, spec, target: targets.get(name)!, path: paths.get(name)! }),
     );
@@ -165,6 +175,16 @@ function targetSource(
     }
   });
   return { ...source, utterances };
+}
+
+/** What is learned of the upstream's own frames, or hidden ones, is nothing that others behind it can learn. */
+function checkFrames({ crdnn }: Model, active: readonly (readonly [string, Objective])[]) {
+  const own = active.find(([, o]) => lossOf(o).derive !== undefined || lossOf(o).asTrained);
+  if (crdnn === undefined || own === undefined) return;
+  const [name, { loss }] = own;
+  throw new UserError(
+    `crdnn: stands behind the upstream, and objectives.${name} (${loss}) learns of its frames`,
+  );
 }
 
 function checkBest(

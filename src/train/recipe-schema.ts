@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { objective } from "./losses/index.ts";
 import { count, fraction, key, nonNegative, positive } from "./schema-basics.ts";
-import { corpus, upstream } from "./schema-data.ts";
+import { corpus, crdnn, upstream } from "./schema-data.ts";
 import { optimizer, plan, schedule } from "./schema-learning.ts";
 import { workers } from "./worker-weights.ts";
 
@@ -47,6 +47,7 @@ export const recipeSchema = z
       "Further corpora by name, for objectives with a `stream`; each step takes one batch of every stream.",
     ).default({}),
     workers: key(workers, workers.description!).optional(),
+    crdnn: key(crdnn, crdnn.description!).optional(),
     objectives: key(
       z.record(z.string(), objective),
       "The losses by name; what is minimised is their weighted sum.",

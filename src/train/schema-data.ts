@@ -30,6 +30,27 @@ export const upstream = z
     message: "must name either `model` or `config`, and not both",
   });
 
+export const crdnn = z
+  .strictObject({
+    channels: key(z.array(count).min(1), "Of each block's two convolutions.").default([64, 100, 100]),
+    kernel: key(
+      count.refine((n) => n % 2 === 1, "must be odd, so that every frame stays in its place"),
+      "Frames and features that a convolution sees.",
+    ).default(3),
+    frequencyPooling: key(
+      count,
+      "Neighbouring features of which the largest goes on, after each block.",
+    ).default(2),
+    timePooling: key(count, "Neighbouring frames of which the largest goes on to the LSTMs.").default(4),
+    rnnLayers: key(count, "Bidirectional LSTM layers.").default(5),
+    rnnNeurons: key(count, "Units of each direction.").default(1024),
+    dnnNeurons: key(z.array(count).min(1), "Widths of the dense layers behind them.").default([512, 512]),
+    dropout: key(fraction, "After each block, LSTM and dense layer.").default(0.15),
+  })
+  .describe(
+    "A convolutional, recurrent and dense network (SpeechBrain's CRDNN) between the upstream's features and all heads, which then hear fewer frames. The defaults are those of Zaiem et al. (2022), appendix A; by default there is none.",
+  );
+
 const overlap = key(
   z.boolean(),
   "Accept a speaker in two parts; refused otherwise, since results on heard voices say little about new ones.",

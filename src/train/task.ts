@@ -1,3 +1,4 @@
+import { crdnn, pooledValid } from "../nn/crdnn.ts";
 import { dropout, type Training, trainingMode, validFrames } from "../nn/layers.ts";
 import { batchMean, weightedSum } from "../nn/losses.ts";
 import * as ops from "../ops/index.ts";
@@ -47,8 +48,13 @@ export const continuedHeads = (objectives: readonly Objective[]): string[] => [
  * (HuBERT's head, of those objectives that go on from a model's own or else of the first with one of its form), else
  * `heads.NAME`.
  */
-export function namePaths(objectives: readonly (readonly [string, Objective])[]): Map<string, string> {
-  const lm = objectives.find(([, o]) => o.loss === "ctc" && o.head === "linear")?.[0];
+export function namePaths(
+  objectives: readonly (readonly [string, Objective])[],
+  { crdnn }: Pick<Model, "crdnn"> = {},
+): Map<string, string> {
+  // Behind further layers a head is none of a class that Hugging Face has.
+  const linear = crdnn === undefined && objectives.find(([, o]) => o.loss === "ctc" && o.head === "linear");
+  const lm = linear ? linear[0] : undefined;
   const units = objectives.filter(([, o]) => o.loss === "masked-prediction" && o.logits === "cosine");
   const continued = units.filter(([, o]) => continuedHeads([o]).length > 0);
   const top = (continued.length > 0 ? continued : units.slice(0, 1)).map(([name]) => name);
@@ -112,13 +118,19 @@ export function traceTraining(task: Task, objectives: readonly TaskObjective[]):
     declare,
   });
   const changed = task.augment === undefined ? features : augmentFeatures(features, task.augment, declare);
-  const heard = dropout(changed, settings.final_dropout, training);
+  const heard = encode(
+    task,
+    table,
+    dropout(changed, settings.final_dropout, training),
+    { frames, valid },
+    training,
+  );
   const once = sharing();
   const hidden = hideFrames || undefined;
   const outputs: Record<string, Tensor> = {};
   const terms = objectives.map((o) => {
     const own = headTraining(seed, o.name);
-    const pass = { frames, valid, features: heard, upstream: heardBy, hidden, training: own, once, config };
+    const pass = { ...heard, upstream: heardBy, hidden, training: own, once, config };
     const term = termOf(o, pass, table, declare);
     const loss = term.loss?.() ?? batchMean(term.each());
     outputs[`loss.${o.name}`] = loss;
@@ -169,7 +181,8 @@ export function traceEvaluation(
     const asTrained = lossOf(o.spec).asTrained === true && partly !== undefined;
     const { features, valid, upstream } = asTrained ? partly : whole;
     const hidden = asTrained ? hide : undefined;
-    const term = termOf(o, { frames, valid, features, upstream, hidden, once, config }, table, declare);
+    const heard = encode(task, table, features, { frames, valid });
+    const term = termOf(o, { ...heard, upstream, hidden, once, config }, table, declare);
     outputs[`scores.${o.name}`] = term.scores;
     if (withLosses) outputs[`losses.${o.name}`] = term.each();
   }
@@ -210,6 +223,23 @@ function hear(
   );
   const features = task.layers === "weighted" ? weightedLayers(output.hidden, table) : output.last;
   return { features, valid: validFrames(frames, output.last.shape[1]), upstream: output };
+}
+
+/** What the heads hear: the features themselves, or what the recipe's CRDNN makes of them. */
+function encode(
+  { model: { crdnn: config } }: Task,
+  table: ParameterTable,
+  features: Tensor,
+  { frames, valid }: { frames: Tensor; valid: Tensor },
+  training?: Training,
+): Pick<Pass, "features" | "frames" | "valid"> {
+  if (config === undefined) return { features, frames, valid };
+  const { timePooling: by } = config;
+  return {
+    features: crdnn(features, valid, config, table.at("crdnn"), training),
+    frames: ops.div(frames, ops.constant([1], [by], "i32")),
+    valid: pooledValid(valid, by),
+  };
 }
 
 /** What SpecAugment hides while training. */

@@ -8,13 +8,14 @@ import { everCounts, namePaths, type Task, type TaskObjective, traceEvaluation }
 /** The task of a trained recipe, from what its heads mean. @throws UserError where `where` does not say that of each */
 export function taskOf(recipe: Recipe, targets: ReadonlyMap<string, Target>, where: string): Task {
   const active = Object.entries(recipe.objectives).filter(([, o]) => everCounts(o));
-  const paths = namePaths(active);
+  const model = modelOf(recipe);
+  const paths = namePaths(active, model);
   const objectives = active.map(([name, spec]): TaskObjective => {
     const target = targets.get(name);
     if (target === undefined) throw new UserError(`${where}: has no "${name}"`);
     return { name, spec, target, path: paths.get(name)! };
   });
-  return { model: modelOf(recipe), layers: recipe.upstream.layers, objectives };
+  return { model, layers: recipe.upstream.layers, objectives };
 }
 
 /** Room for the weights of a task, zero so far. */

@@ -8,6 +8,7 @@ import { f32, i32, type Program, type Value } from "../runtime/program.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { locateModel } from "../train/locate.ts";
 import { lossOf } from "../train/losses/index.ts";
+import { headFrames, headHop } from "../train/model.ts";
 import { type OpenedModel, openModel } from "../train/open-model.ts";
 import { evaluationGraph } from "../train/program.ts";
 import { type TaskObjective, traceEvaluation } from "../train/task.ts";
@@ -73,7 +74,9 @@ export class Inference {
     const { task, recipe } = model;
     const objectives = task.objectives.filter(
       // A head of pre-training asks for the audio's own labels: it has nothing to say about a recording.
-      ({ name, spec }) => (options.heads?.includes(name) ?? true) && !lossOf(spec).asTrained,
+      // One that writes symbol by symbol is not read off the scores of frames.
+      ({ name, spec }) =>
+        (options.heads?.includes(name) ?? true) && !lossOf(spec).asTrained && lossOf(spec).open === undefined,
     );
     const { table, outputs, inputs, hidden, last } = traceEvaluation(task, objectives, false);
     const layers = options.layers ?? (objectives.length === 0 ? "last" : undefined);
@@ -89,14 +92,18 @@ export class Inference {
     return this.model.audio.sampleRate;
   }
 
-  /** Frames that the model makes of so many samples; below 1, there is nothing to hear. */
+  /** Frames that the heads (or the upstream, where none is computed) hear of so many samples; below 1, there is nothing to hear. */
   frames(samples: number): number {
-    return this.model.task.model.upstream.frames(samples) as number;
+    const { model } = this.model.task;
+    return (
+      this.objectives.length > 0 ? headFrames(model, samples) : model.upstream.frames(samples)
+    ) as number;
   }
 
   /** Samples between the beginnings of two frames. */
   get hop(): number {
-    return this.model.task.model.upstream.hop;
+    const { model } = this.model.task;
+    return this.objectives.length > 0 ? headHop(model) : model.upstream.hop;
   }
 
   /**
@@ -125,7 +132,7 @@ export class Inference {
     const results = await this.program.run({
       ...this.model.store.values,
       audio: f32([1, audio.length], audio),
-      frames: i32([1], [frames]),
+      frames: i32([1], [this.model.task.model.upstream.frames(audio.length) as number]),
     });
     const scores = Object.fromEntries(
       this.objectives.map(({ name }) => [name, results[`scores.${name}`]] as const),

@@ -68,8 +68,8 @@ export class Transcriber {
   static async open(name: string, options: TranscriberOptions = {}): Promise<Transcriber> {
     const { path } = await locateModel(name, options.log ?? (() => {}));
     const model = openModel(path);
-    const heads = model.task.objectives.flatMap(({ name, target }) =>
-      target.kind === "sequence" ? [{ name, vocabulary: target.vocabulary }] : [],
+    const heads = model.task.objectives.flatMap(({ name, spec, target }) =>
+      target.kind === "sequence" && spec.loss === "ctc" ? [{ name, vocabulary: target.vocabulary }] : [],
     );
     const names = heads.map(({ name }) => name).join(", ");
     if (heads.length === 0)

@@ -207,7 +207,7 @@ describe("phoneme classification", () => {
     expect(targetFromJson(targetToJson(target))).toEqual(target);
     const upstream = upstreamOf({ model_type: "wav2vec2" }, "test");
     const samples = 0.13 * 16_000;
-    const times = frameTimes(upstream, samples);
+    const times = frameTimes({ upstream }, samples);
     // wav2vec 2.0: a frame hears 400 samples, 320 apart.
     expect([times.frames, times.middle(0), times.middle(2)]).toEqual([6, 0.0125, 0.0525]);
     const row = frameCrossEntropy.encode(target, utterance);
@@ -219,7 +219,7 @@ describe("phoneme classification", () => {
     // Middles at 12.5, 32.5, 52.5, 72.5, 92.5, 112.5 ms.
     expect(labels(times)).toEqual([0, 0, 1, 1, -1, 0]);
     // Twice as fast: half as many samples, the same phones at half their times.
-    const fast = frameTimes(upstream, samples / 2, samples);
+    const fast = frameTimes({ upstream }, samples / 2, samples);
     expect(fast.middle(0)).toBeCloseTo(0.025, 9);
     expect(labels(fast)).toEqual([0, 1, 0]);
   });

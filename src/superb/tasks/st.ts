@@ -1,5 +1,5 @@
 import type { Utterance } from "../../corpus/manifest.ts";
-import { sequenceBeam } from "../../decode/sequence-beam.ts";
+import { reordered, sequenceBeam } from "../../decode/sequence-beam.ts";
 import { UserError } from "../../errors.ts";
 import { corpusBleu } from "../../metrics/bleu.ts";
 import {
@@ -243,22 +243,6 @@ async function openReader(
       await go.dispose();
     },
   };
-}
-
-/** The rows of each memory that the beams go on from. */
-function reordered(
-  memory: Readonly<Record<string, Value>>,
-  parents: readonly number[],
-): Record<string, Value> {
-  return Object.fromEntries(
-    Object.entries(memory).map(([name, { shape, data }]) => {
-      const size = shape.slice(1).reduce((a, b) => a * b, 1);
-      const out = new Float32Array(parents.length * size);
-      for (const [row, parent] of parents.entries())
-        out.set((data as Float32Array).subarray(parent * size, (parent + 1) * size), row * size);
-      return [name, f32([parents.length, ...shape.slice(1)], out)];
-    }),
-  );
 }
 
 const recipe: ProbeRecipe = {

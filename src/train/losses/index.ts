@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { attention } from "./attention.ts";
 import { codeDiversity } from "./code-diversity.ts";
 import { contrastive } from "./contrastive.ts";
 import { crossEntropy } from "./cross-entropy.ts";
@@ -14,6 +15,7 @@ import { worker } from "./worker.ts";
 export const objective = z.discriminatedUnion("loss", [
   crossEntropy.schema,
   ctc.schema,
+  attention.schema,
   frameCrossEntropy.schema,
   mse.schema,
   l1.schema,
@@ -28,6 +30,7 @@ export type Objective = z.output<typeof objective>;
 const KINDS: { readonly [L in Objective["loss"]]: LossKind } = {
   "cross-entropy": crossEntropy,
   ctc,
+  attention,
   "frame-cross-entropy": frameCrossEntropy,
   mse,
   l1,

@@ -9,6 +9,7 @@ import type { Value } from "../../runtime/program.ts";
 import type { Shape } from "../../tensor/dims.ts";
 import type { DType, Tensor } from "../../tensor/tensor.ts";
 import type { UpstreamOutput } from "../../upstreams/upstream.ts";
+import type { WeightedLanguageModel } from "../recurrent-lm.ts";
 import type { corpus } from "../schema-data.ts";
 import type { Signals } from "../signals.ts";
 import type { Target } from "../targets.ts";
@@ -133,6 +134,21 @@ export interface Row {
   readonly decode?: Decoder;
 }
 
+/** How heads that write symbol by symbol are read. */
+export interface ReadingOptions {
+  readonly threads?: number;
+  /** Sequences that are followed at once, instead of the recipe's. */
+  readonly beam?: number;
+  /** A recurrent language model over the same symbols, in shallow fusion. */
+  readonly languageModel?: WeightedLanguageModel;
+}
+
+/** Makes answers of rows where that takes programs of its own. */
+export interface AnswerReader {
+  read(row: Row): Promise<Answer>;
+  dispose(): Promise<void>;
+}
+
 /** From logits [frames, vocabulary] to symbols: beam search with a language model, say. */
 export type Decoder = (logits: Float32Array, frames: number, vocabulary: number) => readonly number[];
 
@@ -172,6 +188,13 @@ export interface LossKind<Schema extends z.ZodObject = z.ZodObject, T extends Ta
   over(spec: z.output<Schema>): "sum" | "utterances" | "frames" | "masked";
   term(asked: Asked<z.output<Schema>, T>, pass: Pass): Term;
   answer(target: T, row: Row): Answer;
+  /** A reader that is asked instead of `answer`, with programs of its own. Its
+   * parameters begin with `path`, and it hears frames of `width`. `parameters` are those of its head, by their whole names; they may change between reads. */
+  open?(
+    asked: Asked<z.output<Schema>, T> & { readonly path: string; readonly width: number },
+    parameters: Readonly<Record<string, Value>>,
+    options: ReadingOptions,
+  ): Promise<AnswerReader>;
   /** Metrics over a part's answers: those that `metrics` names. */
   score(target: T, answers: readonly Answer[]): Record<string, number>;
 }

@@ -7,6 +7,7 @@ import { frameTimes } from "../../train/feeds.ts";
 import { lossOf } from "../../train/losses/index.ts";
 import { readTargets, selfContainedRecipe } from "../../train/open-model.ts";
 import { closeStreams, load } from "../../train/prepare.ts";
+import { exportable } from "./graph.ts";
 import { OnnxModel } from "./model.ts";
 import { readTask, taskBeside } from "./task-file.ts";
 
@@ -33,7 +34,8 @@ export async function evaluateOnnx(
   const { task, streams } = await load(recipe, loading);
   const onnx = await OnnxModel.open(path, { threads: options.threads || recipe.threads || undefined });
   try {
-    const unknown = task.objectives.find(
+    const exported = exportable(task);
+    const unknown = exported.find(
       ({ name }) => !onnx.metadata.outputs.some(({ objective }) => objective === name),
     );
     if (unknown !== undefined) throw new UserError(`${path}: has no output for "${unknown.name}"`);
@@ -42,7 +44,7 @@ export async function evaluateOnnx(
     const predictions: Prediction[] = [];
     let [audioSeconds, modelSeconds] = [0, 0];
     for (const stream of streams) {
-      const objectives = task.objectives.filter((o) => o.spec.stream === stream.name);
+      const objectives = exported.filter((o) => o.spec.stream === stream.name);
       const single = stream.parts[part].map((index) => [index]);
       for await (const { indices, waves } of stream.loader.batches(single)) {
         const start = performance.now();
@@ -50,7 +52,7 @@ export async function evaluateOnnx(
         modelSeconds += (performance.now() - start) / 1000;
         audioSeconds += waves[0].length / onnx.metadata.audio.sampleRate;
         const item = stream.items[indices[0]];
-        const times = frameTimes(task.model.upstream, item.samples);
+        const times = frameTimes(task.model, item.samples);
         const answers = objectives.map(
           (o) => [o.name, answerOf(o, scores[o.name], 0, times, item.targets[o.name])] as const,
         );
@@ -60,7 +62,7 @@ export async function evaluateOnnx(
     }
     if (predictions.length === 0) throw new UserError(`${folder}: its corpus has no ${part} part`);
     const metrics: Record<string, number> = {};
-    for (const { name, spec, target } of task.objectives) {
+    for (const { name, spec, target } of exported) {
       const answers = predictions.flatMap((p) => (name in p.answers ? [p.answers[name]] : []));
       for (const [metric, value] of Object.entries(lossOf(spec).score(target, answers)))
         metrics[`${name}.${metric}`] = value;

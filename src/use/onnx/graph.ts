@@ -67,8 +67,7 @@ export async function exportedGraph(
     ...model.task,
     model: { ...model.task.model, masked: hides && model.task.model.masked },
   };
-  // Heads of pre-training ask for labels of the audio: they have no part in a model at work.
-  const objectives = task.objectives.filter(({ spec }) => !lossOf(spec).asTrained);
+  const objectives = exportable(task);
   const masks: Tensor[] = [];
   const own: Tensor[] = [];
   const transform = routing && routed(routing, masks, own);
@@ -85,6 +84,17 @@ export async function exportedGraph(
   const graph: Graph = { inputs: [...given, ...parameters], outputs: tensors, late: [] };
   const folded = await foldParameters(optimise(graph, ops.constant), model.store.values);
   return { ...folded, outputs, samples, ...(routing && { routed: { masks, own } }) };
+}
+
+/**
+ * The heads that are read off one pass: those of pre-training ask for labels of the audio, and a decoder that writes symbol by
+ * symbol is no part of it. @throws UserError where there are only such decoders
+ */
+export function exportable({ objectives }: Task): TaskObjective[] {
+  const found = objectives.filter(({ spec }) => !lossOf(spec).asTrained && lossOf(spec).open === undefined);
+  if (found.length === 0 && objectives.some(({ spec }) => lossOf(spec).open !== undefined))
+    throw new UserError("the model writes symbol by symbol: its decoder is no ONNX graph of one pass");
+  return found;
 }
 
 /** The name of a graph input. */

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { wordStart } from "../../corpus/pieces.ts";
 import { blankSymbol, unknownSymbol, type Vocabulary, wordDelimiter } from "../../corpus/vocab.ts";
 import { writeDescription, writeJson } from "../../train/export.ts";
+import { headHop } from "../../train/model.ts";
 import type { OpenedModel } from "../../train/open-model.ts";
 import type { Target } from "../../train/targets.ts";
 import { ownVersion } from "../../train/versions.ts";
@@ -65,14 +66,14 @@ export function metadataOf(
   { outputs, samples, routed }: ExportedGraph,
   options: { readonly opset: number; readonly quantize: boolean },
 ): ExportMetadata {
-  const { modelType, layers, hiddenSize, hop } = task.model.upstream;
+  const { modelType, layers, hiddenSize } = task.model.upstream;
   return {
     producer: `voxsmith ${ownVersion()}`,
     model: { type: modelType, layers, hiddenSize },
     opset: options.opset,
     quantized: options.quantize,
     audio: { input: AUDIO, ...audio, channels: 1, ...(samples ? { samples, mask: MASK } : {}) },
-    hop,
+    hop: headHop(task.model),
     outputs: outputs.map((output) =>
       routed === undefined
         ? outputMetadata(output)

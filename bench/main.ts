@@ -35,7 +35,7 @@ const USAGE = `npm run bench -- NAME [options]
   --rounds N        counted rounds (default 5)
   --only TEXT       only the rows whose name or mode contains TEXT
   --threads N       default 2
-  --share F         probe: that share of the recordings and updates (default 1); decode: n-grams as a share of
+  --share F         probe: that share of the recordings and updates (default 1); select: of the utterances; decode: n-grams as a share of
                     LibriSpeech's 4-gram (default 0.05)
   --json            one object a line`;
 
@@ -126,7 +126,7 @@ else if (name === "masked-step")
 else if (name === "task-switch")
   await benchTaskSwitch({ json: values.json, rounds, threads, only: values.only });
 else if (name === "audio") await benchAudio(values.json);
-else if (name === "select") await benchSelect(values.json);
+else if (name === "select") await benchSelect(values.json, Number(values.share ?? 1));
 else if (name === "probe")
   await benchProbe(values.json, { only: values.only, threads, share: Number(values.share ?? 1) });
 else if (name === "structured")

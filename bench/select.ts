@@ -2,51 +2,62 @@ import { availableParallelism } from "node:os";
 import { speechCandidates } from "../src/methods/pretext/candidates.ts";
 import { describeSamples } from "../src/methods/pretext/describe.ts";
 import { Estimator, type Units } from "../src/methods/pretext/estimate.ts";
-import { choose, estimateCandidates } from "../src/methods/pretext/select.ts";
+import { choose, estimateCandidates, methods } from "../src/methods/pretext/select.ts";
 import { random } from "../src/random.ts";
 
 /**
- * What the selection of pretext tasks costs at the paper's size, 50 speakers x 120 utterances (Zaiem et al. 2022, section IX:
- * about six hours on 20 processors), over generated audio: a share of the utterances is described and timed on one thread,
- * the rest follows; kernels and optimisation are run whole. Then the cost of the latter against the number of utterances.
+ * What `voxsmith select` costs at the paper's size, 50 speakers x 120 utterances (Zaiem et al. 2022, section IX: about six hours on
+ * 20 processors), over generated audio, against the number of utterances: a sample of the utterances is described and timed on
+ * one thread, and the rest counts as much, shared out among the processors; estimates and all methods are run whole.
+ *
+ * @param share of the 120 utterances, to try it
  */
-export async function benchSelect(json: boolean): Promise<void> {
+export async function benchSelect(json: boolean, share = 1): Promise<void> {
   const speakers = 50;
-  const utterances = 120;
   const seconds = 8.2; // VoxCeleb1's mean
-  const sampled = 40;
+  const sampled = share < 1 ? 8 : 40;
   const clips = Array.from({ length: sampled }, (_, i) => voice(i, seconds));
   const settings = { units: [{}], candidates: speechCandidates, mels: 80, frames: 30 };
   describeSamples(clips[0], settings); // compiles it
   const began = performance.now();
   const described = clips.map((clip) => describeSamples(clip, settings));
-  const each = (performance.now() - began) / sampled / 1000;
-  const describing = (each * speakers * utterances) / availableParallelism();
-  for (const perSpeaker of [15, 30, 60, utterances]) {
+  const each = secondsSince(began) / sampled / availableParallelism();
+  for (const perSpeaker of [15, 30, 60, 120].filter((n) => n <= 120 * share)) {
     const start = performance.now();
     const units = unitsFrom(described, speakers, perSpeaker);
     const estimator = new Estimator(units);
     const estimates = estimateCandidates(estimator);
-    const kernels = (performance.now() - start) / 1000;
-    const choice = choose("sparsemax", units, estimator, estimates);
-    const optimising = (performance.now() - start) / 1000 - kernels;
-    const n = speakers * perSpeaker;
+    const kernels = secondsSince(start);
+    const choices = methods.map((method) => {
+      const from = performance.now();
+      const { stability } = choose(method, units, estimator, estimates);
+      return { method, seconds: secondsSince(from), restarts: stability?.restarts };
+    });
+    const describing = each * speakers * perSpeaker;
+    const all = describing + kernels + choices.reduce((sum, choice) => sum + choice.seconds, 0);
     const row = {
       name: `select: ${speakers} speakers x ${perSpeaker} utterances`,
-      describingSeconds: Number(((describing * n) / (speakers * utterances)).toFixed(1)),
+      minutes: Number((all / 60).toFixed(2)),
+      describingSeconds: Number(describing.toFixed(1)),
       estimateSeconds: Number(kernels.toFixed(1)),
-      optimiseSeconds: Number(optimising.toFixed(1)),
-      minutes: Number((((describing * n) / (speakers * utterances) + kernels + optimising) / 60).toFixed(1)),
-      restarts: choice.stability!.restarts,
+      methodSeconds: Object.fromEntries(choices.map((c) => [c.method, Number(c.seconds.toFixed(1))])),
+      restarts: choices[0].restarts,
       peakMB: Math.round(process.resourceUsage().maxRSS / 1024),
     };
+    const parts = [
+      `recordings ${row.describingSeconds} s`,
+      `estimates ${row.estimateSeconds} s`,
+      ...Object.entries(row.methodSeconds).map(([method, taken]) => `${method} ${taken} s`),
+    ];
     console.log(
       json
         ? JSON.stringify(row)
-        : `${row.name}: ${row.minutes} min (recordings ${row.describingSeconds} s, estimates ${row.estimateSeconds} s, weights ${row.optimiseSeconds} s), peak ${row.peakMB} MB`,
+        : `${row.name}: ${row.minutes} min (${parts.join(", ")}), peak ${row.peakMB} MB`,
     );
   }
 }
+
+const secondsSince = (start: number): number => (performance.now() - start) / 1000;
 
 /** A voice-like sound: pulses through a few resonances that move, with pauses. */
 function voice(seed: number, seconds: number): Float32Array {

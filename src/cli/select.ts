@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { readManifest } from "../corpus/manifest.ts";
 import { RunError, UserError } from "../errors.ts";
-import { candidatesOf } from "../methods/pretext/candidates.ts";
+import { type CandidateName, candidatesOf, isSpectral } from "../methods/pretext/candidates.ts";
 import { collectUnits } from "../methods/pretext/collect.ts";
 import {
   type EstimateOptions,
@@ -13,11 +13,11 @@ import {
 } from "../methods/pretext/estimate.ts";
 import type { Centring, Normaliser } from "../methods/pretext/hsic.ts";
 import * as selection from "../methods/pretext/select.ts";
-import { unitsOf } from "../methods/pretext/units.ts";
+import { type UnitSource, unitsOf } from "../methods/pretext/units.ts";
 import { selectionReport } from "../report/selection.ts";
 import { progress } from "../train/progress.ts";
 import { ownVersion } from "../train/versions.ts";
-import { writeAtomically } from "../weights/file.ts";
+import { reason, writeAtomically } from "../weights/file.ts";
 import { interruptSignal, newCommand, printResult, whole } from "./command.ts";
 
 interface Options {
@@ -71,7 +71,7 @@ export function command(): Command {
     "select",
     "Computes which signal features a model should be pre-trained to predict for a task, and with what weights, from a little labelled speech: an estimate of conditional independence for each candidate, and groups of them by several methods. Writes weights.json and report.html.",
     [
-      "select ../shared/data/fsdd --task digit",
+      "select ../shared/data/fsdd --task digit --per-class 40",
       "select ../shared/data/speechocean762 --task speaker --classes 50 --features speech,plus --convergence",
     ],
   )
@@ -170,6 +170,7 @@ async function run(corpus: string, options: Options): Promise<void> {
   });
   const { classes, perClass, leastWords } = options;
   const sources = unitsOf(utterances, { task, classes, perClass, leastWords, seed });
+  checkBaseline(options.method, names, sources);
   const folder = options.out ?? join("runs", `select-${task}`);
   const { signal, dispose } = interruptSignal("stopping; the same command goes on from here");
   const began = performance.now();
@@ -247,6 +248,22 @@ async function run(corpus: string, options: Options): Promise<void> {
     }),
   );
   printResult({ json }, result, textOf(estimates, choices, folder));
+}
+
+/** Two of the methods cannot choose from everything. @throws UserError */
+function checkBaseline(
+  method: selection.Method,
+  names: readonly CandidateName[],
+  sources: readonly UnitSource[],
+): void {
+  if (method !== "mrmr" && method !== "rfe") return;
+  if (names.every(isSpectral))
+    throw new UserError(
+      `--method ${method}: chooses among labels only, and --features has none but spectral candidates`,
+    );
+  const classes = new Set(sources.flatMap(({ units }) => units.map((unit) => unit.class)));
+  if (method === "rfe" && classes.size < 2)
+    throw new UserError("--method rfe: tells classes apart, and there is only one");
 }
 
 function chooseAll(
@@ -340,24 +357,40 @@ function readWeights(path: string, names: readonly string[]): Record<string, num
   }
   if (typeof weights !== "object" || weights === null)
     throw new UserError(`--fix ${path}: has no "weights"; it must be a weights.json of this command`);
-  const entries = Object.entries(weights as Record<string, number>);
+  const entries = Object.entries(weights as Record<string, unknown>).map(([name, weight]) => {
+    if (typeof weight !== "number" || !(weight >= 0))
+      throw new UserError(`--fix ${path}: the weight of ${name} must be a number of at least 0`);
+    return [name, weight] as const;
+  });
   const unknown = entries.find(([name]) => !names.includes(name));
   if (unknown !== undefined)
     throw new UserError(`--fix ${path}: weighs ${unknown[0]}, which is not among --features`);
+  if (names.every((name) => entries.some(([fixed]) => fixed === name)))
+    throw new UserError(
+      `--fix ${path}: weighs all of --features, so that none is left to weigh; name more of them`,
+    );
   return Object.fromEntries(entries);
 }
 
 function readErrors(path: string, names: readonly string[]): Record<string, number> {
-  const lines = readFileSync(path, "utf8")
-    .split(/\r?\n/)
-    .filter((line) => line.trim() !== "");
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new UserError(`--errors ${path}: ${reason(error)}`);
+  }
   const errors: Record<string, number> = {};
-  for (const [i, line] of lines.entries()) {
-    const [name, text] = line.split(",").map((part) => part.trim());
-    const value = Number(text);
-    if (i === 0 && !Number.isFinite(value)) continue; // a heading
-    if (!names.includes(name) || text === undefined || !Number.isFinite(value))
+  let heading = true;
+  for (const [i, line] of text.split(/\r?\n/).entries()) {
+    if (line.trim() === "") continue;
+    const [name, number = ""] = line.split(",").map((part) => part.trim());
+    const value = number === "" ? Number.NaN : Number(number);
+    const first = heading;
+    heading = false;
+    if (first && !Number.isFinite(value) && !names.includes(name)) continue;
+    if (!names.includes(name) || !Number.isFinite(value))
       throw new UserError(`${path}:${i + 1}: must be a candidate of --features, a comma and a number`);
+    if (errors[name] !== undefined) throw new UserError(`${path}:${i + 1}: ${name} has an error already`);
     errors[name] = value;
   }
   if (Object.keys(errors).length < 3)
@@ -367,7 +400,7 @@ function readErrors(path: string, names: readonly string[]): Record<string, numb
 
 function cornersOf(words: readonly string[], names: readonly string[]): [string, string, string] {
   const [a, b, c] = words;
-  if (words.length !== 3 || words.some((word) => !names.includes(word)))
-    throw new UserError(`--ternary ${words.join(",")}: must be three candidates of --features`);
+  if (new Set(words).size !== 3 || words.length !== 3 || words.some((word) => !names.includes(word)))
+    throw new UserError(`--ternary ${words.join(",")}: must be three different candidates of --features`);
   return [a, b, c];
 }

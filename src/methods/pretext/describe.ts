@@ -32,6 +32,12 @@ const downsamplers = new Map<number, Downsampler>();
 export async function describeUnits(task: DescribeTask): Promise<Description> {
   const { recording, units, candidates, mels, frames } = task;
   const samples = await loadUtterance(recording, { sampleRate: RATE });
+  const seconds = samples.length / RATE;
+  const behind = units.find(({ start = 0 }) => start >= seconds);
+  if (behind !== undefined)
+    throw new UserError(
+      `utterance "${recording.id}": a unit starts at ${behind.start} s, and the recording has ${seconds.toFixed(2)} s`,
+    );
   try {
     return describeSamples(samples, { units, candidates, mels, frames });
   } catch (error) {

@@ -109,13 +109,16 @@ export function radialKernel(
   twiceVariance: number,
   least = Number.NEGATIVE_INFINITY,
 ): LogKernel {
-  const z = Float64Array.from(members, (m) => values[m]);
+  // In units of the bandwidth, which spares a division for each pair.
+  const scale = 1 / Math.sqrt(twiceVariance);
+  const z = Float64Array.from(members, (m) => scale * values[m]);
   return {
     row: (i, out) => {
       const own = z[i];
       for (let j = 0; j < i; j++) {
         const distance = own - z[j];
-        out[j] = Math.max(least, -(distance * distance) / twiceVariance);
+        const log = -distance * distance;
+        out[j] = log < least ? least : log;
       }
     },
   };

@@ -77,6 +77,6 @@ function sayPlan(work: Work, budget: number | undefined, log: (line: string) => 
     log(`  ${count} x ${kind}${each === undefined ? "" : `, about ${duration(each)} each`}`);
   }
   log(
-    `about ${duration(total)} in all${budget === undefined ? "" : `; budget ${duration(budget)}`}: the five groups and wav2vec 2.0 once with each seed; then sparsemax+, spectral+ and weights of other tasks; then single labels`,
+    `about ${duration(total)} in all${budget === undefined ? "" : `; budget ${duration(budget)}`}: the five groups and wav2vec 2.0 once with each seed; then sparsemax+ and spectral+; then single labels`,
   );
 }

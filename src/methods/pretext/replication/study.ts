@@ -70,32 +70,31 @@ export class Study {
     const { seeds, single } = this.setup.size;
     for (const task of TASKS) await this.select(task);
     for (const seed of seeds) {
-      for (const task of TASKS) await this.probe(MEL_FEATURES, task, seed, LOG_MEL);
+      await this.probe(MEL_FEATURES, seed, LOG_MEL);
       for (const pretext of ["no labels", ...GROUPS] as const) await this.each("pase", pretext, seed);
       for (const pretext of ["alone", "sparsemax", "naive"] as const)
         await this.each("wav2vec2", pretext, seed);
     }
-    for (const seed of seeds) {
-      for (const pretext of EXTENDED) await this.each("pase", pretext, seed);
-      for (const chosenFor of TASKS) await this.elsewhere(chosenFor, seed);
-    }
+    for (const seed of seeds) for (const pretext of EXTENDED) await this.each("pase", pretext, seed);
     for (const label of single) await this.each("pase", `only ${label}`, seeds[0]);
   }
 
-  /** A way of pre-training, for each task with the weights of that task. */
+  /** A way of pre-training: once for all tasks, or for each task with its weights. */
   private async each(family: Family, pretext: Pretext, seed: number): Promise<void> {
+    const model = `${family} ${pretext}`;
+    if (!byTask(pretext)) {
+      const folder = await this.pretrained(family, pretext, TASKS[0], seed);
+      if (folder !== undefined) await this.probe(model, seed, folder);
+      return;
+    }
+    // The paper's own weights are tried on the tasks that they were not chosen for, too.
+    const elsewhere = family === "pase" && pretext === "sparsemax";
     for (const task of TASKS) {
       const folder = await this.pretrained(family, pretext, task, seed);
-      if (folder !== undefined) await this.probe(`${family} ${pretext}`, task, seed, folder);
+      if (folder === undefined) continue;
+      const tasks = elsewhere ? TASKS : [task];
+      await this.probe(model, seed, folder, tasks, task);
     }
-  }
-
-  /** The model with the weights of one task, on the other tasks. */
-  private async elsewhere(chosenFor: Task, seed: number): Promise<void> {
-    const folder = await this.pretrained("pase", "sparsemax", chosenFor, seed);
-    if (folder === undefined) return;
-    for (const task of TASKS)
-      if (task !== chosenFor) await this.probe(`pase sparsemax for ${chosenFor}`, task, seed, folder);
   }
 
   private selectionFolder(task: Task): string {
@@ -119,10 +118,9 @@ export class Study {
     seed: number,
   ): Promise<string | undefined> {
     const { size, folder, threads, signal, data } = this.setup;
-    const weighed = isWeighed(pretext) && pretext !== "all";
     // Before the selection, a plan can only count on different weights for each task.
     if (this.work.planning && this.selected[task] === undefined) {
-      const name = `pretrain-${family}-${pretext}${weighed ? `-${task}` : ""}-${seed}`;
+      const name = `pretrain-${family}-${pretext}${byTask(pretext) ? `-${task}` : ""}-${seed}`;
       await this.work.do(`pre-train ${family}`, slug(name), "", async () => ({}));
       return name;
     }
@@ -143,20 +141,38 @@ export class Study {
     return out;
   }
 
-  private async probe(model: string, task: Task, seed: number, folder: string): Promise<void> {
+  /** Heads on one model's hidden states, which are computed once for all of them. @param own the task of its weights, if any */
+  private async probe(
+    model: string,
+    seed: number,
+    folder: string,
+    tasks: readonly Task[] = TASKS,
+    own?: Task,
+  ): Promise<void> {
     const { size, data, threads, signal, log } = this.setup;
-    const name = slug(`probe-${model}-${task}-${seed}`);
-    const key = JSON.stringify([folder, size]);
-    const done = await this.work.do<Probed>("probe", name, key, () =>
-      probeModel(folder, `${model} ${seed}`, [data.probes[task]], {
-        ...{ folder: join(this.setup.folder, "probes", name), seeds: [seed], steps: size.probeSteps },
-        ...{ threads, signal, log: (line: string) => log(`  ${line}`) },
-      }),
+    const name = slug(`probe-${model}${own === undefined ? "" : `-${own}`}-${seed}`);
+    const key = JSON.stringify([folder, tasks, size]);
+    const kind = tasks.length === 1 ? "probe" : `probe on ${tasks.length} tasks`;
+    const done = await this.work.do<Probed>(kind, name, key, () =>
+      probeModel(
+        folder,
+        `${model} ${own ?? ""} ${seed}`,
+        tasks.map((task) => data.probes[task]),
+        {
+          ...{ folder: join(this.setup.folder, "probes", name), seeds: [seed], steps: size.probeSteps },
+          ...{ threads, signal, log: (line: string) => log(`  ${line}`) },
+        },
+      ),
     );
-    if (done?.error !== undefined) this.failed.push(`${model} on ${task}, seed ${seed}: ${done.error}`);
-    const headline = done?.result?.[0].headline;
-    if (headline === undefined) return;
-    this.rows.push({ model, task, seed, error: headline.higher ? 1 - headline.value : headline.value });
+    if (done?.error !== undefined)
+      this.failed.push(`${model} on ${tasks.join(", ")}, seed ${seed}: ${done.error}`);
+    for (const task of tasks) {
+      const headline = done?.result?.find((result) => result.task === data.probes[task].name)?.headline;
+      if (headline === undefined) continue;
+      const error = headline.higher ? 1 - headline.value : headline.value;
+      const said = own === undefined || own === task ? model : `${model} for ${own}`;
+      this.rows.push({ model: said, task, seed, error });
+    }
   }
 }
 
@@ -164,6 +180,9 @@ const isExtended = (pretext: Pretext): pretext is Extended =>
   (EXTENDED as readonly Pretext[]).includes(pretext);
 const isWeighed = (pretext: Pretext): pretext is Group | Extended =>
   isExtended(pretext) || (GROUPS as readonly Pretext[]).includes(pretext);
+
+/** Whether a way of pre-training differs from task to task. */
+const byTask = (pretext: Pretext): boolean => isWeighed(pretext) && pretext !== "all";
 
 const slug = (text: string) => text.replace(/[^\w.+-]+/g, "-");
 

@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { UserError } from "../errors.ts";
 import type { AdaptReport } from "../methods/router/superb-tasks.ts";
 import { superbEndPoints } from "../metrics/superb-score.ts";
 import { taskEntries, taskGroups, tasksNamed } from "../superb/catalogue.ts";
@@ -20,9 +21,9 @@ interface Options {
   threads?: number;
   allowOverlap?: boolean;
   train?: "weights" | "masks";
-  sparsity: number[];
-  modules: "ffn" | "attention" | "both";
-  upstreamLr: number;
+  sparsity?: number[];
+  modules?: "ffn" | "attention" | "both";
+  upstreamLr?: number;
 }
 
 export function command(): Command {
@@ -59,14 +60,23 @@ export function command(): Command {
         "masks",
       ]),
     )
-    .option("--sparsity <list>", "of masks: one or several, of which validation chooses", sparsities, [0.1])
-    .addOption(
-      new Option("--modules <which>", "what is masked").choices(["ffn", "attention", "both"]).default("ffn"),
+    .option(
+      "--sparsity <list>",
+      "of masks: one or several, of which validation chooses (default: 0.1)",
+      sparsities,
     )
-    .option("--upstream-lr <rate>", "learning rate of weights or masks, on the recipe's schedule", rate, 5e-5)
+    .addOption(
+      new Option("--modules <which>", "what is masked (default: ffn)").choices(["ffn", "attention", "both"]),
+    )
+    .option(
+      "--upstream-lr <rate>",
+      "learning rate of weights or masks, on the recipe's schedule (default: 5e-5)",
+      rate,
+    )
     .addHelpText("after", `\nTasks:\n${tasks.join("\n")}\n\nGroups:\n${groups.join("\n")}`)
     .action(async (model: string, options: Options) => {
       const { probe } = await import("../superb/probe.ts");
+      refuseIdle(options);
       const log = (line: string) => void process.stderr.write(`${line}\n`);
       const { path } = await locateModel(model, log);
       const root = resolve(options.corpusRoot);
@@ -81,13 +91,21 @@ export function command(): Command {
         printResult(options, report, table(report));
       } else {
         const { adaptToTasks } = await import("../methods/router/superb-tasks.ts");
-        const adaptation = { train, modules, lr: options.upstreamLr };
-        const adapting = { ...shared, adaptation, sparsities: options.sparsity };
+        const adaptation = { train, modules: modules ?? "ffn", lr: options.upstreamLr ?? 5e-5 };
+        const adapting = { ...shared, adaptation, sparsities: options.sparsity ?? [0.1] };
         const report = await adaptToTasks(path, prepared, adapting).finally(dispose);
         printResult(options, report, curves(report, out));
       }
       if (signal.aborted) process.exitCode = 130;
     });
+}
+
+/** Refuses options of a model that trains where none does. */
+function refuseIdle({ train, sparsity, modules, upstreamLr }: Options): void {
+  const ofMasks = sparsity !== undefined ? "--sparsity" : modules !== undefined ? "--modules" : undefined;
+  if (train !== "masks" && ofMasks !== undefined) throw new UserError(`${ofMasks}: goes with --train masks`);
+  if (train === undefined && upstreamLr !== undefined)
+    throw new UserError("--upstream-lr: goes with --train weights or --train masks");
 }
 
 /** A line for each task and sparsity; the chosen one is marked. */

@@ -101,7 +101,7 @@ export class Adapted {
       ...{ sparsity, modules, layers: "all", scope: "matrix", init: "order-preserving", scale: 1 },
       ...{ rates: [], alsoTrain: [] },
     };
-    this.plan = train === "masks" ? maskPlan(spec, trains, prefix) : undefined;
+    this.plan = train === "masks" ? maskPlan(spec, trains, prefix, "--train masks") : undefined;
     const store = new ParameterStore(
       table.specs,
       (name) => !trains.get(name)!.frozen,

@@ -144,7 +144,7 @@ export function tasksNamed(list: string): TaskEntry[] {
     const entry = taskEntries.find((each) => each.name === name);
     if (entry !== undefined) return entry;
     const known = [...Object.keys(taskGroups), ...taskEntries.map((each) => each.name)];
-    const near = closest(name, known);
+    const near = closest(name, known) ?? known.find((each) => each.endsWith(`-${name}`));
     throw new UserError(
       `--tasks: "${name}" is no task; ${near ? `did you mean ${near}?` : `there are ${known.join(", ")}`}`,
     );

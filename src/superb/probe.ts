@@ -153,8 +153,7 @@ class Suite {
     const { name, hash } = this.upstream;
     const inOrder = tasks.flatMap((task) => results.get(task.name) ?? []);
     const columns = meanColumns(inOrder);
-    this.results.saveColumns(columns);
-    return {
+    const report: ProbeReport = {
       model: { name, hash },
       results: inOrder,
       ...(Object.keys(columns).length > 0 && { score: superbScore(columns) }),
@@ -162,6 +161,8 @@ class Suite {
       features: this.source.counts,
       left: tasks.map((task) => task.name).filter((each) => !results.has(each)),
     };
+    this.results.saveReport(report);
+    return report;
   }
 
   private overlapOf({ items, parts }: ProbeTask): number | undefined {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { UserError } from "../errors.ts";
@@ -82,10 +82,14 @@ export class ResultFolder {
     return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);
   }
 
-  /** A row for `voxsmith score`. */
-  saveColumns(columns: Partial<Record<SuperbMetric, number>>): void {
+  /** Writes what a call came to (`report.json`), and a row for `voxsmith score` (`scores.csv`) of all that stands there. */
+  saveReport(report: object): void {
+    if (this.out === undefined) return;
+    mkdirSync(this.out, { recursive: true });
+    write(join(this.out, "report.json"), `${JSON.stringify(report, null, 2)}\n`);
+    const columns = meanColumns(this.standing());
     const names = Object.keys(columns);
-    if (this.out === undefined || names.length === 0) return;
+    if (names.length === 0) return;
     const name = `"${this.model.name.replaceAll('"', '""')}"`;
     write(
       join(this.out, "scores.csv"),
@@ -93,15 +97,20 @@ export class ResultFolder {
     );
   }
 
+  /** Results of this model and seed, those of earlier calls with other tasks among them. */
+  private standing(): ProbeResult[] {
+    const files = readdirSync(this.out!).map((name) => join(this.out!, name, "result.json"));
+    return files
+      .filter(existsSync)
+      .map((file) => readResult(file))
+      .filter(({ model, seed }) => model.hash === this.model.hash && seed === this.seed);
+  }
+
   finished(task: ProbeTask): ProbeResult | undefined {
     const path = join(this.folderOf(task) ?? "", "result.json");
     if (this.folderOf(task) === undefined || !existsSync(path)) return undefined;
-    try {
-      const { key, ...result } = JSON.parse(readFileSync(path, "utf8")) as ProbeResult & { key: string };
-      return key === this.key(task) ? result : undefined;
-    } catch {
-      throw new UserError(`${path}: is not JSON; remove it to probe anew`);
-    }
+    const { key, ...result } = readResult(path);
+    return key === this.key(task) ? result : undefined;
   }
 
   restore(trainer: HeadTrainer): void {
@@ -184,6 +193,14 @@ export class ResultFolder {
       write(join(folder, "result.json"), `${JSON.stringify(whole, null, 2)}\n`);
     }
     return result;
+  }
+}
+
+function readResult(path: string): ProbeResult & { key: string } {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch {
+    throw new UserError(`${path}: is not JSON; remove it to probe anew`);
   }
 }
 

@@ -198,17 +198,19 @@ export interface MaskPlan {
 /**
  * What a plan masks, and with it what trains of the upstream: the masked matrices (their scores) and what the plan adds; all
  * else of it is frozen in `training`.
+ * @param key what errors call it
  * @throws UserError where a pattern fits nothing, or what is to be masked is frozen
  */
 export function maskPlan(
   spec: MaskSpec | undefined,
   training: ReadonlyMap<string, Training>,
   prefix: string,
+  key = "plan.mask",
 ): MaskPlan | undefined {
   if (spec === undefined) return undefined;
   const bare = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : name);
   const names = [...training.keys()];
-  const matrices = matricesOf(names, spec);
+  const matrices = matricesOf(names, spec, key);
   const masked = new Set(matrices.map(({ name }) => name));
   // The default is excepted: a model that hides no frames has no such vector.
   const idle = spec.alsoTrain.find(

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -36,10 +36,14 @@ describe("voxsmith superb", () => {
     const report = JSON.parse(stdout) as ProbeReport;
     expect(report.results[0]).toMatchObject({ task: "ks", steps: 2, seed: 0, layerWeights: [1] });
     expect(Object.keys(report.score!.tasks)).toEqual(["KS"]);
-    expect(existsSync(join(folder, "runs", "superb-log-mel", "ks", "predictions.jsonl"))).toBe(true);
+    const out = join(folder, "runs", "superb-log-mel");
+    expect(existsSync(join(out, "ks", "predictions.jsonl"))).toBe(true);
+    expect(JSON.parse(readFileSync(join(out, "report.json"), "utf8"))).toEqual(report);
   });
 
   test("says in one sentence what is missing", () => {
+    const idle = superb("log-mel", "--tasks", "ks", "--sparsity", "0.1");
+    expect([idle.status, idle.stderr]).toEqual([2, "voxsmith: --sparsity: goes with --train masks\n"]);
     const { status, stdout, stderr } = superb("log-mel", "--tasks", "ic");
     expect([status, stdout]).toEqual([2, ""]);
     expect(stderr).toMatch(

@@ -89,6 +89,8 @@ describe("probing", () => {
       "recipe.yaml",
       "result.json",
     ]);
+    // A later call with fewer tasks leaves the row whole.
+    expect((await run([word()], { out })).left).toEqual([]);
     const [row] = scoreTable(readTable(join(out, "scores.csv")));
     expect(row).toEqual({ name: "toy", score: score!.score, tasks: ["PR", "KS"] });
     const lines = readFileSync(join(out, "word", "predictions.jsonl"), "utf8")

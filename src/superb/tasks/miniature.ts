@@ -1,8 +1,10 @@
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { readManifest, type Utterance } from "../../corpus/manifest.ts";
 import type { Trial } from "../../corpus/readers/voxceleb.ts";
 import { readSplitFile } from "../../corpus/split-file.ts";
 import { splitCorpus } from "../../corpus/splits.ts";
+import { UserError } from "../../errors.ts";
 import { random } from "../../random.ts";
 import { classTask, labelOf, type Parts, sequenceTask, speakerOf } from "../build.ts";
 import type { CtcHead } from "../ctc-task.ts";
@@ -29,7 +31,12 @@ const recipe = (steps: number, batch: number, lr: number, best: string, higher: 
 });
 
 /** Manifest of one of the corpora below `root`. */
-const corpus = (root: string, name: string) => readManifest(join(root, name));
+function corpus(root: string, name: string): Utterance[] {
+  if (existsSync(join(root, name))) return readManifest(join(root, name));
+  throw new UserError(
+    `${root}: the miniature suite needs the folder ${name} with its manifest there; name another --corpus-root`,
+  );
+}
 
 const byChance = "split by chance: speakers are not labelled, so voices may be on both sides";
 

@@ -137,7 +137,7 @@ function rescale(samples: Float32Array, bits: number): void {
   for (let i = 0; i < samples.length; i++) samples[i] = (samples[i] * (full - 1) + ones - ones) * unit;
 }
 
-// One decoder serves all files of a thread, whose turns may alternate: frames stand alone.
+// One decoder serves all files of a thread, whose turns may alternate: their frames are made to stand alone.
 let shared: Promise<FLACDecoder> | undefined;
 
 async function openDecoder(): Promise<FLACDecoder> {
@@ -150,12 +150,29 @@ async function decodeFrames(frames: Uint8Array[], name: string) {
   shared ??= openDecoder();
   const decoder = await shared;
   try {
-    return await quietly(name, "FLAC", () => decoder.decodeFrames(frames));
+    return await quietly(name, "FLAC", () => decoder.decodeFrames(frames.map(standingAlone)));
   } catch (error) {
     // A damaged file may have upset it; others take a new one for their next turn.
     shared = undefined;
     throw error;
   }
+}
+
+/**
+ * A frame renumbered as the first of its stream, its checksums made anew. libFLAC takes a frame whose number is higher than the one
+ * that it expects (another file's, or one behind a gap between two stretches) for a sign that frames are missing.
+ */
+function standingAlone(frame: Uint8Array): Uint8Array {
+  const number = numberBytes(frame, 0);
+  const out = new Uint8Array(frame.length - number + 1);
+  out.set(frame.subarray(0, 4));
+  out.set(frame.subarray(4 + number), 5);
+  const check = frameHeader(frame, 0, frame.length)!.bytes - number;
+  out[check] = headerCrc(out, 0, check);
+  const crc = frameCrc(0, out, 0, out.length - 2);
+  out[out.length - 2] = crc >> 8;
+  out[out.length - 1] = crc & 255;
+  return out;
 }
 
 /**
@@ -220,10 +237,7 @@ function frameHeader(bytes: Uint8Array, at: number, end: number) {
   const sizeCode = bytes[at + 2] >> 4;
   const rateCode = bytes[at + 2] & 15;
   if (sizeCode === 0 || rateCode === 15 || bytes[at + 3] & 1 || bytes[at + 3] >> 4 > 10) return undefined;
-  // The frame or sample number is coded like UTF-8: its length is the count of leading ones.
-  let ones = 0;
-  while (bytes[at + 4] & (0x80 >> ones)) ones++;
-  let next = at + 4 + Math.max(1, ones);
+  let next = at + 4 + numberBytes(bytes, at);
   let samples = sizeCode === 6 || sizeCode === 7 ? 0 : blockSize(sizeCode);
   if (sizeCode === 6) samples = bytes[next++] + 1;
   if (sizeCode === 7) {
@@ -232,9 +246,20 @@ function frameHeader(bytes: Uint8Array, at: number, end: number) {
   }
   next += rateCode === 12 ? 1 : rateCode === 13 || rateCode === 14 ? 2 : 0;
   if (next >= end) return undefined;
+  return headerCrc(bytes, at, next) === bytes[next] ? { samples, bytes: next + 1 - at } : undefined;
+}
+
+/** Length of a frame's number, which is coded like UTF-8: the count of leading ones. */
+function numberBytes(bytes: Uint8Array, at: number): number {
+  let ones = 0;
+  while (bytes[at + 4] & (0x80 >> ones)) ones++;
+  return Math.max(1, ones);
+}
+
+function headerCrc(bytes: Uint8Array, begin: number, end: number): number {
   let crc = 0;
-  for (let i = at; i < next; i++) crc = crc8[crc ^ bytes[i]];
-  return crc === bytes[next] ? { samples, bytes: next + 1 - at } : undefined;
+  for (let i = begin; i < end; i++) crc = crc8[crc ^ bytes[i]];
+  return crc;
 }
 
 const crcTable = (bits: number, polynomial: number) =>

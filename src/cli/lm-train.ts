@@ -115,7 +115,7 @@ async function run(files: string[], options: Options): Promise<void> {
         ? `${out}: perplexity ${result.perplexity!.toFixed(2)} on ${valid.count} sentences after ${result.steps} updates`
         : `${out}: stopped after ${result.steps} updates; the same command goes on`;
     printResult(options, { folder: out, ...result }, said);
-    if (result.status === "interrupted") process.exitCode = 1;
+    if (result.status === "interrupted") process.exitCode = 130;
   } finally {
     dispose();
   }

@@ -6,7 +6,7 @@ import { bootstrapInterval, type Interval, meanOf, ratioOf } from "../metrics/si
 import type { PredictionLine } from "../train/finish.ts";
 import { type LogRecord, readLog } from "../train/log.ts";
 import type { Answer } from "../train/losses/kind.ts";
-import { printRecipe, type Recipe, readRecipe } from "../train/recipe.ts";
+import { type Objective, printRecipe, type Recipe, readRecipe } from "../train/recipe.ts";
 import { type RunInfo, readRun } from "../train/run-folder.ts";
 import { modelCard } from "./model-card.ts";
 import { type Curve, type MetricResult, type RunReportInput, runReport } from "./run-report.ts";
@@ -86,7 +86,7 @@ function reportInput(record: RunRecord): RunReportInput {
       );
       return [{ ...matrix, title: name }];
     }),
-    symbols: objectives.flatMap(([, o]) => (o.loss === "ctc" ? [o.target] : []))[0],
+    symbols: objectives.flatMap(([, o]) => (isWritten(o) ? [o.target] : []))[0],
     transcripts: transcripts(record, test),
     curves: curves(log, recipe),
     schedules: [{ name: "learning rate", points: trainPoints(log, (r) => Number(r.lr)) }],
@@ -168,8 +168,12 @@ function editRatio(answers: readonly Answer[]) {
   );
 }
 
+/** Whether an objective's answers are sequences of symbols. */
+const isWritten = (o: Objective): o is Extract<Objective, { loss: "ctc" | "attention" }> =>
+  o.loss === "ctc" || o.loss === "attention";
+
 function transcripts({ recipe }: RunRecord, test: readonly PredictionLine[]): RunReportInput["transcripts"] {
-  const name = Object.entries(recipe.objectives).find(([, o]) => o.loss === "ctc")?.[0];
+  const name = Object.entries(recipe.objectives).find(([, o]) => isWritten(o))?.[0];
   if (name === undefined) return undefined;
   // Evenly from the whole part, so that every speaker is likely to be there.
   const every = Math.max(1, Math.floor(test.length / 24));

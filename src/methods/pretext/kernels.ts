@@ -117,8 +117,7 @@ export function radialKernel(
       const own = z[i];
       for (let j = 0; j < i; j++) {
         const distance = own - z[j];
-        const log = -distance * distance;
-        out[j] = log < least ? least : log;
+        out[j] = Math.max(least, -distance * distance);
       }
     },
   };

@@ -115,8 +115,10 @@ export async function decodeIndexed(
   const skipped = needed[0].start;
   const collector = new Collector({ channels, channel, start: start - skipped, end: end - skipped }, name);
   for (let i = 0; i < needed.length; i += turn) {
-    const own = needed.slice(i, i + turn).map(({ at, bytes }) => source.read(at, at + bytes));
-    const { channelData } = await decodeFrames(own, name);
+    const own = needed
+      .slice(i, i + turn)
+      .map((frame) => ({ ...frame, bytes: source.read(frame.at, frame.at + frame.bytes) }));
+    const { channelData } = await decodeFrames(own, frames, name);
     for (const all of channelData) rescale(all, bits);
     collector.add(channelData);
   }
@@ -146,14 +148,23 @@ async function openDecoder(): Promise<FLACDecoder> {
   return decoder;
 }
 
-async function decodeFrames(frames: Uint8Array[], name: string) {
+/** Where the shared decoder stands: in which file, and at which of its samples. */
+let stands: { frames: FlacIndex["frames"]; at: number } | undefined;
+
+/** Decodes a turn's frames, one behind the other, of the file whose frames are `of`. */
+async function decodeFrames(frames: readonly Frame[], of: FlacIndex["frames"], name: string) {
   shared ??= openDecoder();
   const decoder = await shared;
+  const { start } = frames[0];
+  const goesOn = start === 0 || (stands?.frames === of && stands.at === start);
+  const last = frames[frames.length - 1];
+  stands = goesOn ? { frames: of, at: last.start + last.samples } : undefined;
   try {
-    return await quietly(name, "FLAC", () => decoder.decodeFrames(frames.map(standingAlone)));
+    const given = frames.map(({ bytes }) => (goesOn ? bytes : standingAlone(bytes)));
+    return await quietly(name, "FLAC", () => decoder.decodeFrames(given));
   } catch (error) {
     // A damaged file may have upset it; others take a new one for their next turn.
-    shared = undefined;
+    shared = stands = undefined;
     throw error;
   }
 }

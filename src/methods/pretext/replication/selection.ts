@@ -5,7 +5,7 @@ import { ownVersion } from "../../../train/versions.ts";
 import { writeAtomically } from "../../../weights/file.ts";
 import { type CandidateName, plusCandidates, spectralNames, speechCandidates } from "../candidates.ts";
 import { collectUnits } from "../collect.ts";
-import { Estimator, referenceOptions, type Units } from "../estimate.ts";
+import { type EstimateOptions, Estimator, referenceOptions, type Units } from "../estimate.ts";
 import {
   type Choice,
   choose,
@@ -65,9 +65,14 @@ export async function selectFor(
     ...units,
     candidates: units.candidates.filter(({ name }) => names.includes(name as CandidateName)),
   });
-  const put = (group: Method | Extended, choices: readonly Choice[], always: Weights) => {
+  const put = (
+    group: Method | Extended,
+    choices: readonly Choice[],
+    always: Weights,
+    settings: EstimateOptions,
+  ) => {
     const [{ method, weights }] = choices;
-    const json = { task: label, method, always, weights, choices, settings: referenceOptions };
+    const json = { task: label, method, always, weights, choices, settings };
     writeAtomically(join(folder, weightsFile(group)), (write) =>
       write(Buffer.from(`${JSON.stringify({ ...json, version: ownVersion() }, null, 1)}\n`)),
     );
@@ -78,24 +83,28 @@ export async function selectFor(
   const estimates = estimateCandidates(estimator);
   // Sparsemax first: a file's own weights are those of its first choice.
   const choices = methods.map((method) => choose(method, labels, estimator, estimates, options));
-  const sparsemax = put("sparsemax", choices, { mel: 1, mfcc: 1 });
-  const extended = (names: readonly CandidateName[], fixed: Weights) => {
-    const all = among(...speechCandidates, ...names);
-    const wider = new Estimator(all, referenceOptions);
-    const values = estimateCandidates(wider);
-    return { values, choice: choose("sparsemax", all, wider, values, { ...options, fixed }) };
-  };
-  const plus = extended(plusCandidates, {});
-  // The labels keep what sparsemax gave them (section VIII-B); mel alone is always there (eq. 13).
-  const spectral = extended(spectralNames, sparsemax);
+  const sparsemax = put("sparsemax", choices, { mel: 1, mfcc: 1 }, referenceOptions);
+  const wider = among(...speechCandidates, ...plusCandidates);
+  const plusEstimator = new Estimator(wider, referenceOptions);
+  const plusEstimates = estimateCandidates(plusEstimator);
+  const plus = choose("sparsemax", wider, plusEstimator, plusEstimates, options);
+  // The labels keep what sparsemax gave them (section VIII-B). Their kernel at the released code's one bandwidth calls all units
+  // different, so that weights of spectra would stay where chance starts them: here bandwidths are each candidate's own.
+  const spectra = among(...speechCandidates, ...spectralNames);
+  const own = new Estimator(spectra);
+  const spectral = choose("sparsemax", spectra, own, estimateCandidates(own), {
+    fixed: sparsemax,
+    optimise: { restarts: 4 },
+  });
   return {
     weights: Object.fromEntries(
       choices.map(({ method, weights }) => [method, weights]),
     ) as Selected["weights"],
     extended: {
-      "sparsemax+": put("sparsemax+", [plus.choice], { mel: 1, mfcc: 1 }),
-      "spectral+": put("spectral+", [spectral.choice], { mel: 1 }),
+      "sparsemax+": put("sparsemax+", [plus], { mel: 1, mfcc: 1 }, referenceOptions),
+      // Mel alone is always there (eq. 13).
+      "spectral+": put("spectral+", [spectral], { mel: 1 }, {}),
     },
-    estimates: Object.fromEntries(plus.values.map(({ name, value }) => [name, value])),
+    estimates: Object.fromEntries(plusEstimates.map(({ name, value }) => [name, value])),
   };
 }

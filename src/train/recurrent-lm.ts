@@ -49,9 +49,9 @@ export function isRecurrentLm(path: string): boolean {
   return existsSync(config) && readJsonObject(config)["model_type"] === MODEL_TYPE;
 }
 
-/** Room for the weights of a model, all of which train. */
-export function recurrentLmStore(config: RecurrentLmConfig): ParameterStore {
-  return new ParameterStore(stepGraph(config).table.specs, () => true);
+/** Room for the weights of a model, and where it trains for their gradients. */
+export function recurrentLmStore(config: RecurrentLmConfig, trains: boolean): ParameterStore {
+  return new ParameterStore(stepGraph(config).table.specs, () => trains);
 }
 
 /** Writes a model. */
@@ -108,7 +108,7 @@ export class RecurrentLanguageModel {
   /** @throws UserError naming the file that does not fit */
   static async open(folder: string, threads?: number): Promise<RecurrentLanguageModel> {
     const { config, vocabulary } = readRecurrentLm(folder);
-    const store = recurrentLmStore(config);
+    const store = recurrentLmStore(config, false);
     const wanted = new Map([...store.specs].map(([name, { shape }]) => [name, shape]));
     const source = openSafetensors(join(folder, WEIGHTS));
     try {

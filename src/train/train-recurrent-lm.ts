@@ -76,7 +76,7 @@ export async function trainRecurrentLm(options: LmTraining): Promise<LmResult> {
   if (isRecurrentLm(out) || (existsSync(join(out, "config.json")) && !existsSync(checkpoints)))
     throw new UserError(`${out}: holds a model; choose another --out, or --overwrite to replace it`);
   mkdirSync(out, { recursive: true });
-  const store = recurrentLmStore(config);
+  const store = recurrentLmStore(config, true);
   store.initialise(seed);
   const optimiser = new Optimiser({ name: "adam", betas: [0.9, 0.999], eps: 1e-8 }, store, { threads });
   const best = store.weights.slice();

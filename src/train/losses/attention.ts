@@ -10,15 +10,7 @@ import { count, fraction, key, nonNegative, positive } from "../schema-basics.ts
 import type { SequenceTarget } from "../targets.ts";
 import { objectiveKeys } from "./keys.ts";
 import type { Encoded, LossKind } from "./kind.ts";
-import {
-  sequenceAnswer,
-  sequenceFeeds,
-  sequenceKeys,
-  sequenceMetrics,
-  sequenceScore,
-  sequenceTarget,
-  sequenceTargetKey,
-} from "./sequence.ts";
+import { sequenceAnswer, sequenceFeeds, sequenceKeys, sequenceKind, sequenceTargetKey } from "./sequence.ts";
 
 const decoder = z
   .strictObject({
@@ -69,9 +61,7 @@ const schema = z.strictObject({
  */
 export const attention: LossKind<typeof schema, SequenceTarget> = {
   schema,
-  metrics: sequenceMetrics,
-  target: sequenceTarget,
-  encode: ({ vocabulary }, utterance) => vocabulary.encode(utterance),
+  ...sequenceKind,
   feeds({ name, target }, rows) {
     const { blank } = target.vocabulary;
     const ended = rows.map((row): Encoded => [...row, blank]);
@@ -121,7 +111,6 @@ export const attention: LossKind<typeof schema, SequenceTarget> = {
       dispose: () => reader.dispose(),
     };
   },
-  score: sequenceScore,
 };
 
 const configOf = (

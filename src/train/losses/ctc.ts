@@ -8,15 +8,7 @@ import { key } from "../schema-basics.ts";
 import type { SequenceTarget } from "../targets.ts";
 import { head, objectiveKeys } from "./keys.ts";
 import type { LossKind } from "./kind.ts";
-import {
-  sequenceAnswer,
-  sequenceFeeds,
-  sequenceKeys,
-  sequenceMetrics,
-  sequenceScore,
-  sequenceTarget,
-  sequenceTargetKey,
-} from "./sequence.ts";
+import { sequenceAnswer, sequenceFeeds, sequenceKeys, sequenceKind, sequenceTargetKey } from "./sequence.ts";
 
 const schema = z.strictObject({
   loss: key(z.literal("ctc"), "Sequences."),
@@ -40,9 +32,7 @@ const schema = z.strictObject({
 /** Connectionist temporal classification (Graves et al. 2006) of symbol sequences. */
 export const ctc: LossKind<typeof schema, SequenceTarget> = {
   schema,
-  metrics: sequenceMetrics,
-  target: sequenceTarget,
-  encode: ({ vocabulary }, utterance) => vocabulary.encode(utterance),
+  ...sequenceKind,
   aligned: ({ zeroInfinity }) => !zeroInfinity,
   feeds: ({ name }, rows) => sequenceFeeds(name, rows),
   over: ({ reduction }) => (reduction === "sum" ? "sum" : "utterances"),
@@ -78,5 +68,4 @@ export const ctc: LossKind<typeof schema, SequenceTarget> = {
       greedyDecode(logits, frames, symbols, { blank }).map(({ token }) => token);
     return sequenceAnswer(target, truth, heard);
   },
-  score: sequenceScore,
 };

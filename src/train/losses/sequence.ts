@@ -42,7 +42,7 @@ interface SequenceSpec {
 }
 
 /** The symbols of a target. @throws UserError naming the utterance that lacks them */
-export function sequenceTarget(
+function targetOf(
   { target, letterCase, dropStress, pieces: wanted }: SequenceSpec,
   { utterances, corpus: { symbols } }: TargetSource,
 ): SequenceTarget {
@@ -71,7 +71,7 @@ export function sequenceFeeds(name: string, rows: readonly Encoded[]): Feeds {
   };
 }
 
-export const sequenceMetrics = ({ target }: Pick<SequenceSpec, "target">): readonly string[] =>
+const metrics = ({ target }: Pick<SequenceSpec, "target">): readonly string[] =>
   target === "phones" ? ["per"] : target === "characters" ? ["cer", "wer"] : ["wer"];
 
 export const sequenceAnswer = (
@@ -85,11 +85,8 @@ export const sequenceAnswer = (
   text: { expected: vocabulary.decode(truth), heard: vocabulary.decode(heard) },
 });
 
-/** Error rates over a part's answers: those that `sequenceMetrics` names. */
-export function sequenceScore(
-  { vocabulary }: SequenceTarget,
-  answers: readonly Answer[],
-): Record<string, number> {
+/** Error rates over a part's answers: those that `metrics` names. */
+function score({ vocabulary }: SequenceTarget, answers: readonly Answer[]): Record<string, number> {
   const of = answersOf("sequence", answers);
   const rate = (split: (a: (typeof of)[number]) => string[][]) => {
     const pairs = of.map(split);
@@ -126,3 +123,11 @@ export function piecesFor(
   const { symbols, merges } = trainBpe(cased, wanted);
   return { symbols: symbols.slice(1), merges };
 }
+
+/** What is the same in every loss of sequences. */
+export const sequenceKind = {
+  metrics,
+  target: targetOf,
+  encode: ({ vocabulary }: SequenceTarget, utterance: Utterance): number[] => vocabulary.encode(utterance),
+  score,
+};

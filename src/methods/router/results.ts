@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { readManifest, type Utterance } from "../../corpus/manifest.ts";
 import { sentences } from "../../corpus/sentences.ts";
 import { symbolsOf } from "../../corpus/vocab.ts";
-import { UserError } from "../../errors.ts";
+import { RunError, UserError } from "../../errors.ts";
 import { hash32 } from "../../random.ts";
 import { duration } from "../../train/progress.ts";
 import { readRecipe } from "../../train/recipe.ts";
@@ -73,6 +73,12 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
   };
   const upstream = options.upstream ?? (await ownUpstream(scale, options));
   if (upstream === undefined) return { left: planned, result: {} };
+  const heard = options.upstream === undefined ? phonesHeard(upstream) : undefined;
+  // Everything below is compared by what it makes of this model: hours on one that knows nothing say nothing.
+  if (heard !== undefined && heard > 0.5 && !options.tiny)
+    throw new RunError(
+      `the upstream in ${upstream} learned hardly any phones (error rate ${percentOf(heard)} on new voices); remove the folder and train it with other settings, or give a model with --upstream`,
+    );
   const english = englishCorpus(options);
   const layers = readJsonObject(join(upstream, "config.json")).num_hidden_layers;
   if (typeof layers === "number") scale = { ...scale, layers };
@@ -206,6 +212,10 @@ async function ownUpstream({ upstream }: Scale, options: ReplicationOptions): Pr
   return status === "finished" ? folder : undefined;
 }
 
+/** Phone error rate of the replication's own upstream on voices it never heard. */
+const phonesHeard = (folder: string) => readRun(folder)?.metrics?.["phonemes.per"];
+const percentOf = (share: number) => `${(100 * share).toFixed(1)} %`;
+
 /** The phones of each language: of its sentences, and of real English those of its manifest. */
 async function phonesOf(scale: Scale, english: string): Promise<Map<string, string[]>> {
   // Loaded only here: the synthesiser is an optional package.
@@ -291,9 +301,10 @@ function sectionOf(
   languages: readonly Row[],
 ): string | undefined {
   if (parts.grid.length === 0) return undefined;
+  const heard = phonesHeard(parts.upstream);
   const from =
     upstream ??
-    "a transformer of 4 layers and 128 channels over log mel features, trained on phones of synthetic English (supervised: a stand-in for the paper's self-supervised upstreams)";
+    `a transformer of 4 layers and 128 channels over log mel features, trained on phones of synthetic English (supervised: a stand-in for the paper's self-supervised upstreams${heard === undefined ? "" : `; its own phone error rate on new voices: ${percentOf(heard)}`})`;
   return [
     `\`voxsmith results router${tiny ? " --tiny" : ""}\`, from ${from}. Synthetic speech of espeak-ng in ${scale.languages.length - 1} languages, 12 sentences each, speakers disjoint between parts (sentences are not: this measures new voices, not new words), and real English (speechocean762). Phoneme error rates in % on the test part; sparsity and checkpoint are chosen on the validation part.`,
     "### Claims",

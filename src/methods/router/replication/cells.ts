@@ -63,6 +63,8 @@ export const metricOf = (result: CellResult | undefined, name: string): number |
 export interface Runner {
   readonly folder: string;
   readonly jobs: number;
+  /** Processor threads of each of them. */
+  readonly threads: number;
   readonly signal: AbortSignal;
   readonly log: (line: string) => void;
   /** Seconds that are left, without a limit where undefined. */
@@ -91,14 +93,18 @@ export async function runCells(
       estimateCell: () => 60,
       runCell: async (recipe, folder, signal) => {
         const cell = byRecipe.get(recipe)!;
-        const result = await train(recipe, {
-          data: cell.data ?? corpusFolder(runner, cell),
-          out: folder,
-          skipBad: false,
-          signal,
-          keep: chosenUtterances(cell),
-          log: () => {},
-        });
+        // Threads change the last bits, not what is compared: results of another number stay.
+        const result = await train(
+          { ...recipe, threads: runner.threads },
+          {
+            data: cell.data ?? corpusFolder(runner, cell),
+            out: folder,
+            skipBad: false,
+            signal,
+            keep: chosenUtterances(cell),
+            log: () => {},
+          },
+        );
         if (result.status === "interrupted") throw new RunError(`stopped after step ${result.step}`);
         return { ...result.metrics };
       },

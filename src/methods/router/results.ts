@@ -213,7 +213,7 @@ async function ownUpstream({ upstream }: Scale, options: ReplicationOptions): Pr
 }
 
 /** Phone error rate of the replication's own upstream on voices it never heard. */
-const phonesHeard = (folder: string) => readRun(folder)?.metrics?.["phonemes.per"];
+const phonesHeard = (folder: string) => readRun(folder)?.metrics?.["test.phonemes.per"];
 const percentOf = (share: number) => `${(100 * share).toFixed(1)} %`;
 
 /** The phones of each language: of its sentences, and of real English those of its manifest. */

@@ -1,4 +1,4 @@
-import { mkdtempSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -124,5 +124,18 @@ describe("voxsmith results router", () => {
     expect(plan.result).toEqual({ runs: 5 + 5 + 6 + 8 + 4 + 6 });
     const stopped = await replicate({ ...options, budget: 1e-6 });
     expect(stopped.left).toBeGreaterThan(0);
+  });
+
+  it.skipIf(data === undefined)("ends where its upstream learned no phones", async () => {
+    const folder = join(mkdtempSync(join(tmpdir(), "router-")), "results");
+    const upstream = join(folder, "upstream");
+    mkdirSync(upstream, { recursive: true });
+    const run = { status: "finished", metrics: { "valid.phonemes.per": 0.99, "test.phonemes.per": 0.985 } };
+    writeFileSync(join(upstream, "run.json"), JSON.stringify(run));
+    const options = {
+      ...{ data: data!, folder, threads: 1, jobs: 1, planOnly: false, tiny: false, log: () => {} },
+      signal: new AbortController().signal,
+    };
+    await expect(replicate(options)).rejects.toThrow(/hardly any phones \(error rate 98\.5 %.*--upstream/);
   });
 });

@@ -225,9 +225,10 @@ function weightTables(selected: SectionInput["selected"]): string[] {
 function rankingTable(rankings: readonly Ranking[], seed: number): string[] {
   if (rankings.length === 0) return [];
   const names = [...new Set(rankings.flatMap(({ labels }) => labels.map(({ name }) => name)))];
-  const agreement = rankings.map(
-    ({ task, spearman, kendall, p }) =>
-      `${task}: Spearman's rho ${spearman.toFixed(2)}, Kendall's tau-b ${kendall.toFixed(2)} (p ${p.toFixed(2)})`,
+  const agreement = rankings.map(({ task, spearman, kendall, p }) =>
+    Number.isNaN(kendall)
+      ? `${task}: all errors are equal`
+      : `${task}: Spearman's rho ${spearman.toFixed(2)}, Kendall's tau-b ${kendall.toFixed(2)} (p ${p.toFixed(2)})`,
   );
   return [
     `One model for each label beside mel and MFCC (Fig. 2), seed ${seed}: estimate, and error in per cent. The paper's claim is that both rise together. ${agreement.join("; ")}.`,

@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { encodeWav } from "../src/audio/wav.ts";
 import { Assessor } from "../src/methods/severity/assess/assess.ts";
 import { random } from "../src/random.ts";
+import type { BenchOptions } from "./options.ts";
 import { randomRun } from "./ours/random-run.ts";
 
 const RATE = 16_000;
@@ -39,17 +40,13 @@ function childrenCpu(): number {
 }
 
 /** Times `voxsmith assess` of 10 s: with the model loaded, and from a cold process with a report. */
-export async function benchAssess(
-  json: boolean,
-  options: { rounds: number; threads: number },
-): Promise<void> {
+export async function benchAssess({ json, rounds, threads }: BenchOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "bench-assess-"));
   try {
     const run = join(folder, "run");
     randomRun(run);
     const recording = join(folder, "speech.wav");
     writeFileSync(recording, encodeWav(speech(), RATE));
-    const { rounds, threads } = options;
     const assessor = await Assessor.open(run, { threads });
     const [warm, warmCpu]: number[][] = [[], []];
     for (let i = 0; i <= rounds; i++) {

@@ -7,6 +7,7 @@ import { pageCrc } from "../src/audio/ogg.ts";
 import { resample } from "../src/audio/resample.ts";
 import { logMel, mfcc } from "../src/audio/spectra.ts";
 import { random } from "../src/random.ts";
+import type { BenchOptions } from "./options.ts";
 
 /** Seconds of audio in each recording. */
 const seconds = 60;
@@ -18,7 +19,7 @@ const targetRate = 16000;
  * Times decoding + resampling to 16 kHz of every format and the common spectra, on one thread: medians over 60 s of audio
  * and how many times faster than real time that and the fastest round are. `json`: one object a line.
  */
-export async function benchAudio(json: boolean): Promise<void> {
+export async function benchAudio({ json }: BenchOptions): Promise<void> {
   const noise = (rate: number) => {
     const stream = random("bench", rate);
     return Float32Array.from({ length: seconds * rate }, () => 0.2 * stream.normal());

@@ -9,6 +9,7 @@ import { type Level, type NgramModel, ngramModel } from "../src/decode/ngram.ts"
 import { errorRate } from "../src/metrics/error-rate.ts";
 import { random } from "../src/random.ts";
 import { openLanguageModel, TOKEN_THRESHOLD } from "../src/train/language-model.ts";
+import type { BenchOptions } from "./options.ts";
 import { median } from "./worker-process.ts";
 
 /** What a CTC head over English letters writes: the blank, the space between words, the letters. */
@@ -17,16 +18,11 @@ const FRAMES_A_SECOND = 50;
 const UTTERANCES = 8;
 const SENTENCE = 35;
 
-interface Options {
-  readonly json: boolean;
-  readonly rounds: number;
-  /** Size of the model as a share of LibriSpeech's 4-gram. */
-  readonly share: number;
-  readonly only: string;
-}
-
-/** Beam search with language models over generated emissions, one thread, and the memory that the models take. */
-export async function benchDecode({ json, rounds, share, only }: Options): Promise<void> {
+/**
+ * Beam search with language models over generated emissions, one thread, and the memory that the models take. `share`: size of the
+ * word model as a share of LibriSpeech's 4-gram.
+ */
+export async function benchDecode({ json, rounds, share = 0.05, only }: BenchOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "bench-decode-"));
   try {
     const path = process.env.VOXSMITH_BENCH_LM ?? join(folder, "4-gram.ngram");

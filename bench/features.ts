@@ -9,15 +9,11 @@ import { pretextLabels } from "../src/audio/acoustics/pretext.ts";
 import { encodeWav } from "../src/audio/decode.ts";
 import { readAudio } from "../src/audio/file.ts";
 import { random } from "../src/random.ts";
+import type { BenchOptions } from "./options.ts";
 
 const seconds = 300;
 const sampleRate = 16000;
 const rounds = 5;
-
-export interface FeatureBenchOptions {
-  /** A Python with opensmile, numpy and soundfile installed, to be timed in alternating rounds. */
-  peer?: string;
-}
 
 interface Timing {
   medianMs: number;
@@ -27,10 +23,10 @@ interface Timing {
 
 /**
  * Times eGeMAPS v02 (both descriptors and functionals), the pretext labels and the clinical features over 300 s of speech on
- * one thread and, where `peer` names a Python with opensmile, its eGeMAPS v02 functionals on the same samples, in
+ * one thread and, where `peer` names a Python with opensmile, numpy and soundfile, its eGeMAPS v02 functionals on the same samples, in
  * alternating rounds. `json`: one object a line; ratio = the peer's processor time over ours, the median of the pairs.
  */
-export async function benchFeatures(json: boolean, { peer }: FeatureBenchOptions = {}): Promise<void> {
+export async function benchFeatures({ json, peer }: BenchOptions): Promise<void> {
   const samples = await speech();
   const runs: [name: string, run: () => unknown][] = [
     ["eGeMAPS v02", () => egemaps(samples, sampleRate)],

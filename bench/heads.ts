@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+import type { BenchOptions } from "./options.ts";
 
 /** The official tasks with a head that learns, and the seconds that a training recording of their corpora lasts in the mean, or is cut to. */
 const TASKS: Readonly<Record<string, number>> = {
@@ -23,17 +24,7 @@ export interface HeadRow {
  * SUPERB's heads at their official sizes and batches over features of wav2vec2-base's size (13 x 768 at 50 Hz, random numbers) of as many frames
  * as their corpora have; labels are those of tiny trees. One head a process, so that the peak is its own.
  */
-export function benchHeads({
-  json,
-  rounds,
-  threads,
-  only,
-}: {
-  json: boolean;
-  rounds: number;
-  threads: number;
-  only: string;
-}): void {
+export function benchHeads({ json, rounds, threads, only }: BenchOptions): void {
   for (const [task, seconds] of Object.entries(TASKS)) {
     if (only !== "" && !only.split(",").includes(task)) continue;
     const worker = join(import.meta.dirname, "ours", "head.ts");

@@ -11,6 +11,7 @@ import { ParameterStore } from "../src/train/store.ts";
 import { type Task, traceEvaluation } from "../src/train/task.ts";
 import { upstreamOf } from "../src/upstreams/index.ts";
 import { writeSafetensors } from "../src/weights/safetensors.ts";
+import type { BenchOptions } from "./options.ts";
 
 const RATE = 16_000;
 const MINUTES = [10, 60];
@@ -33,7 +34,7 @@ const CONFIG = {
  * Transcribes generated recordings of ten minutes and of an hour with a small model of random weights, which writes symbols all the
  * time: peak memory of the whole process must not depend on the length. Linux only (it reads /proc).
  */
-export async function benchLong(json: boolean, threads: number): Promise<void> {
+export async function benchLong({ json, threads }: BenchOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "bench-long-"));
   try {
     const model = join(folder, "model");

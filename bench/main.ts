@@ -8,6 +8,7 @@ import { benchHeads } from "./heads.ts";
 import { benchLong } from "./long.ts";
 import { benchMaskedStep, benchTaskSwitch } from "./masks.ts";
 import { benchMerge } from "./merge.ts";
+import type { BenchOptions } from "./options.ts";
 import { benchPrefetch } from "./prefetch.ts";
 import { benchProbe } from "./probe.ts";
 import { benchSelect } from "./select.ts";
@@ -117,30 +118,31 @@ async function compare(all: readonly Case[]): Promise<void> {
   }
 }
 
+const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<void> | void>> = {
+  "train-step": () => compare(trainingCases()),
+  infer: () => compare(inferenceCases()),
+  assess: benchAssess,
+  "masked-step": benchMaskedStep,
+  "task-switch": benchTaskSwitch,
+  structured: benchStructured,
+  decode: benchDecode,
+  audio: benchAudio,
+  features: benchFeatures,
+  select: benchSelect,
+  probe: benchProbe,
+  heads: benchHeads,
+  long: benchLong,
+  prefetch: benchPrefetch,
+  merge: benchMerge,
+};
+
 if (values.help || name === undefined) console.log(USAGE);
-else if (name === "train-step") await compare(trainingCases());
-else if (name === "infer") await compare(inferenceCases());
-else if (name === "assess") await benchAssess(values.json, { rounds, threads });
-else if (name === "masked-step")
-  await benchMaskedStep({ json: values.json, python: values.peer, rounds, threads, only: values.only });
-else if (name === "task-switch")
-  await benchTaskSwitch({ json: values.json, rounds, threads, only: values.only });
-else if (name === "audio") await benchAudio(values.json);
-else if (name === "select") await benchSelect(values.json, Number(values.share ?? 1));
-else if (name === "probe")
-  await benchProbe(values.json, { only: values.only, threads, share: Number(values.share ?? 1) });
-else if (name === "structured")
-  await benchStructured({ json: values.json, rounds, threads, only: values.only });
-else if (name === "decode")
-  await benchDecode({ json: values.json, rounds, share: Number(values.share ?? 0.05), only: values.only });
-else if (name === "features") await benchFeatures(values.json, { peer: values.peer });
-else if (name === "heads") benchHeads({ json: values.json, rounds, threads, only: values.only });
-else if (name === "long") await benchLong(values.json, threads);
-else if (name === "prefetch") await benchPrefetch(values.json, { threads, steps: rounds, only: values.only });
-else if (name === "merge") await benchMerge(values.json, { peer: values.peer, rounds });
+else if (Object.hasOwn(BENCHES, name))
+  await BENCHES[name]({
+    ...{ json: values.json, rounds, threads, only: values.only, peer: values.peer },
+    share: values.share === undefined ? undefined : Number(values.share),
+  });
 else {
-  console.error(
-    `bench: there is no "${name}"; it can be train-step, infer, masked-step, task-switch, structured, decode, assess, audio, features, long, prefetch, select, probe, heads or merge`,
-  );
+  console.error(`bench: there is no "${name}"; it can be ${Object.keys(BENCHES).join(", ")}`);
   process.exitCode = 2;
 }

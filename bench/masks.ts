@@ -11,17 +11,9 @@ import type { Tensor } from "../src/tensor/tensor.ts";
 import { matricesOf } from "../src/train/masks.ts";
 import { evaluationGraph } from "../src/train/program.ts";
 import { ParameterStore } from "../src/train/store.ts";
+import type { BenchOptions } from "./options.ts";
 import { baseConfig, traceCtc } from "./ours/model.ts";
 import { median, ourWorker } from "./worker-process.ts";
-
-interface Options {
-  readonly json: boolean;
-  readonly python?: string;
-  readonly rounds: number;
-  readonly threads: number;
-  /** Only what has this in its name. */
-  readonly only: string;
-}
 
 const WARM = 2;
 const FFN = 768 * 3072;
@@ -42,7 +34,7 @@ function warnOfLoad(): number {
 }
 
 /** A full fine-tuning step and a masked one in turn, each in a warm process of its own. */
-export async function benchMaskedStep({ json, python, rounds, threads, only }: Options): Promise<void> {
+export async function benchMaskedStep({ json, peer, rounds, threads, only }: BenchOptions): Promise<void> {
   const load = warnOfLoad();
   const shared = {
     task: "train-step",
@@ -84,7 +76,7 @@ export async function benchMaskedStep({ json, python, rounds, threads, only }: O
       `${row.name} | full ${row.fullMs} ms, peak ${peaks[0]} MB | masked ${row.maskedMs} ms (masks ${row.ofWhichMasksMs}), peak ${peaks[1]} MB | ratio ${row.ratio} (pairs ${pairs.join(", ")})`,
     );
   }
-  if ("thresholds".includes(only)) benchThresholds(json, rounds, threads, python);
+  if ("thresholds".includes(only)) benchThresholds(json, rounds, threads, peer);
 }
 
 /** Thresholds of 24 matrices of 768 x 3072: ours while scores move as Adam moves them, ours from nothing, PyTorch's. */
@@ -124,7 +116,7 @@ function benchThresholds(json: boolean, rounds: number, threads: number, python?
 }
 
 /** A forward pass of wav2vec2-base over 1 s with dense weights and with masks as inputs, and what a change of task costs. */
-export async function benchTaskSwitch({ json, rounds, threads }: Options): Promise<void> {
+export async function benchTaskSwitch({ json, rounds, threads }: BenchOptions): Promise<void> {
   const load = warnOfLoad();
   const config = baseConfig("zero");
   const dense = traceCtc(config, false);

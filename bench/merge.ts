@@ -13,13 +13,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeSafetensors } from "../src/weights/safetensors.ts";
 import { bytesOf } from "../src/weights/tensor-file.ts";
+import type { BenchOptions } from "./options.ts";
 import { median } from "./worker-process.ts";
-
-export interface MergeBenchOptions {
-  /** A Python with numpy and safetensors: the same merge there, in alternating rounds. */
-  peer?: string;
-  rounds: number;
-}
 
 interface Run {
   ms: number;
@@ -111,9 +106,9 @@ function diskSpeed(path: string, bytes: number): number {
 
 /**
  * Two models of 315 M values, merged by interpolation and by TIES over the whole model, each in a process of its own that ends
- * with the result on the disk; where `peer` names a Python, a plain NumPy script does the same in alternating rounds.
+ * with the result on the disk; where `peer` names a Python with numpy and safetensors, a plain NumPy script does the same in alternating rounds.
  */
-export async function benchMerge(json: boolean, { peer, rounds }: MergeBenchOptions): Promise<void> {
+export async function benchMerge({ json, peer, rounds }: BenchOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "bench-merge-"));
   try {
     const [base, tuned] = ["base", "tuned"].map((name) => join(folder, name));

@@ -5,15 +5,9 @@ import { readManifest, type Utterance } from "../src/corpus/manifest.ts";
 import { AudioLoader, type LoadedBatch, padWaves } from "../src/corpus/prefetch.ts";
 import { f32, i32, type Value } from "../src/runtime/program.ts";
 import { extractorFrames, parseWav2Vec2Config, type Wav2Vec2Config } from "../src/upstreams/index.ts";
+import type { BenchOptions } from "./options.ts";
 import { baseConfig } from "./ours/model.ts";
 import { type BuiltTraining, buildTraining } from "./ours/training.ts";
-
-export interface PrefetchBenchOptions {
-  threads: number;
-  /** Training steps of each row. */
-  steps: number;
-  only: string;
-}
 
 interface Case {
   name: string;
@@ -63,9 +57,9 @@ const cases = (): Case[] => [
  * training, but with its cache off, so that every step's audio is decoded anew. Beside it the time that decoding takes
  * where the step itself has to do it.
  */
-export async function benchPrefetch(json: boolean, options: PrefetchBenchOptions): Promise<void> {
+export async function benchPrefetch({ json, threads, rounds: steps, only }: BenchOptions): Promise<void> {
   const root = process.env["VOXSMITH_DATA"] ?? resolve(import.meta.dirname, "../../shared/data");
-  for (const c of cases().filter(({ name }) => name.includes(options.only))) {
+  for (const c of cases().filter(({ name }) => name.includes(only))) {
     const manifest = join(root, c.corpus, "manifest.jsonl");
     if (!existsSync(manifest)) {
       console.error(`prefetch: ${manifest} is not there; VOXSMITH_DATA names the folder of the corpora`);
@@ -76,16 +70,16 @@ export async function benchPrefetch(json: boolean, options: PrefetchBenchOptions
     const training = await buildTraining(c.config, {
       mode: "fast",
       train: "frozen-extractor",
-      threads: options.threads,
+      threads,
     });
-    const alone = await timeSteps(c, utterances, training, options.steps, 0);
-    const ahead = await timeSteps(c, utterances, training, options.steps, 1);
+    const alone = await timeSteps(c, utterances, training, steps, 0);
+    const ahead = await timeSteps(c, utterances, training, steps, 1);
     const row = {
       name: c.name,
       batch: c.batch,
-      steps: options.steps,
+      steps,
       stepMs: round(median(ahead.steps)),
-      audioSecondsPerStep: round(ahead.seconds / options.steps),
+      audioSecondsPerStep: round(ahead.seconds / steps),
       decodeMs: round(median(alone.waits)),
       waitMs: round(median(ahead.waits)),
       longestWaitMs: round(Math.max(...ahead.waits)),

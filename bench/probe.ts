@@ -9,6 +9,7 @@ import {
   tasksNamed,
   upstreamFrom,
 } from "../src/superb/index.ts";
+import type { BenchOptions } from "./options.ts";
 
 /** wav2vec 2.0 in small, 20 ms a frame, random weights: what a workstation pre-trains. */
 const SMALL = {
@@ -55,10 +56,7 @@ function thinned(task: ProbeTask, share: number): ProbeTask {
  * The miniature suite with cached hidden states, a second model on the same cache folder, and the same suite with hidden
  * states computed whenever they are heard. `only` names tasks; `share` is how much of their recordings and updates is used.
  */
-export async function benchProbe(
-  json: boolean,
-  { only, threads, share }: { only: string; threads: number; share: number },
-): Promise<void> {
+export async function benchProbe({ json, only, threads, share = 1 }: BenchOptions): Promise<void> {
   const tasks: ProbeTask[] = [];
   for (const entry of tasksNamed(only || "miniature"))
     tasks.push(...(await entry.prepare("../shared/data")).map((task) => thinned(task, share)));

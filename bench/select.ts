@@ -4,6 +4,7 @@ import { describeSamples } from "../src/methods/pretext/describe.ts";
 import { Estimator, type Units } from "../src/methods/pretext/estimate.ts";
 import { choose, estimateCandidates, methods } from "../src/methods/pretext/select.ts";
 import { random } from "../src/random.ts";
+import type { BenchOptions } from "./options.ts";
 
 /**
  * What `voxsmith select` costs at the paper's size, 50 speakers x 120 utterances (Zaiem et al. 2022, section IX: about six hours on
@@ -12,7 +13,7 @@ import { random } from "../src/random.ts";
  *
  * @param share of the 120 utterances, to try it
  */
-export async function benchSelect(json: boolean, share = 1): Promise<void> {
+export async function benchSelect({ json, share = 1 }: BenchOptions): Promise<void> {
   const speakers = 50;
   const seconds = 8.2; // VoxCeleb1's mean
   const sampled = share < 1 ? 8 : 40;

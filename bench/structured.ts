@@ -9,6 +9,7 @@ import { matricesOf } from "../src/train/masks.ts";
 import { type OpenedModel, openModel } from "../src/train/open-model.ts";
 import { exportOnnx } from "../src/use/onnx/export.ts";
 import { OnnxModel } from "../src/use/onnx/model.ts";
+import type { BenchOptions } from "./options.ts";
 import { randomRun } from "./ours/random-run.ts";
 import { median } from "./worker-process.ts";
 
@@ -26,17 +27,7 @@ const CUTS = [
  * What sparsity buys after export, at wav2vec2-base's size with random weights: scattered zeros, and whole channels and heads
  * taken out. Forward passes over 10 s take turns, so that ratios mean something on a busy machine.
  */
-export async function benchStructured({
-  json,
-  rounds,
-  threads,
-  only,
-}: {
-  json: boolean;
-  rounds: number;
-  threads: number;
-  only: string;
-}): Promise<void> {
+export async function benchStructured({ json, rounds, threads, only }: BenchOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "bench-structured-"));
   const load = loadavg()[0];
   try {

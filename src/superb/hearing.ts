@@ -62,60 +62,64 @@ export class Hearing {
   async read(task: LearnedTask, part: Part, positions: readonly number[]): Promise<Batch[]> {
     const { layers, dim, adapted } = this.upstream;
     if (adapted !== undefined) return this.listen(adapted, task, part, positions);
-    const batches: Batch[] = [];
-    let held: { position: number; features: Awaited<ReturnType<FeatureSource["get"]>> }[] = [];
-    const flush = () => {
-      if (held.length === 0) return;
-      const { features, frames } = batchOf(held.map((each) => each.features));
-      const inputs = { features, frames: i32([frames.length], frames) };
-      batches.push({ positions: held.map(({ position }) => position), frames, inputs });
-      held = [];
-    };
-    let longest = 0;
-    for (const position of positions) {
-      const features = await this.source.get(task.items[task.parts[part][position]]);
-      const grown = Math.max(longest, features.frames);
-      if (held.length > 0 && grown * layers * dim * (held.length + 1) > BATCH_FLOATS) {
-        flush();
-        longest = 0;
-      }
-      longest = Math.max(longest, features.frames);
-      held.push({ position, features });
-    }
-    flush();
-    return batches;
+    return inBatches(positions, {
+      read: (position) => this.source.get(task.items[task.parts[part][position]]),
+      length: (features) => features.frames,
+      fits: (longest, count) => longest * layers * dim * count <= BATCH_FLOATS,
+      batch: (held) => {
+        const { features, frames } = batchOf(held);
+        return { frames, inputs: { features, frames: i32([frames.length], frames) } };
+      },
+    });
   }
 
   /** Audio of some positions of a part, where the upstream trains: in as few batches as memory allows. */
-  private async listen(
+  private listen(
     adapted: Adapted,
     task: LearnedTask,
     part: Part,
     positions: readonly number[],
   ): Promise<Batch[]> {
-    const batches: Batch[] = [];
-    let held: { position: number; wave: Float32Array }[] = [];
-    const flush = () => {
-      if (held.length === 0) return;
-      const waves = held.map(({ wave }) => wave);
-      const frames = waves.map(({ length }) => this.upstream.frames(length));
+    return inBatches(positions, {
+      read: (position) => this.source.wave(task.items[task.parts[part][position]]),
+      length: (wave) => wave.length,
+      fits: (longest, count) => !adapted.alone && longest * count <= BATCH_SAMPLES,
+      batch: (waves) => {
+        const frames = waves.map(({ length }) => this.upstream.frames(length));
+        return { frames, waves, inputs: adapted.inputs(waves, frames) };
+      },
+    });
+  }
+}
+
+/** Reads positions in turn into as few batches as `fits` allows, all padded to the longest; one alone always fits. */
+async function inBatches<T>(
+  positions: readonly number[],
+  how: {
+    readonly read: (position: number) => Promise<T>;
+    readonly length: (read: T) => number;
+    readonly fits: (longest: number, count: number) => boolean;
+    readonly batch: (read: readonly T[]) => Omit<Batch, "positions">;
+  },
+): Promise<Batch[]> {
+  const batches: Batch[] = [];
+  let held: { position: number; read: T }[] = [];
+  let longest = 0;
+  const flush = () => {
+    if (held.length > 0)
       batches.push({
         positions: held.map(({ position }) => position),
-        ...{ frames, waves, inputs: adapted.inputs(waves, frames) },
+        ...how.batch(held.map(({ read }) => read)),
       });
-      held = [];
-    };
-    let longest = 0;
-    for (const position of positions) {
-      const wave = await this.source.wave(task.items[task.parts[part][position]]);
-      if (adapted.alone || Math.max(longest, wave.length) * (held.length + 1) > BATCH_SAMPLES) {
-        flush();
-        longest = 0;
-      }
-      longest = Math.max(longest, wave.length);
-      held.push({ position, wave });
-    }
-    flush();
-    return batches;
+    held = [];
+    longest = 0;
+  };
+  for (const position of positions) {
+    const read = await how.read(position);
+    if (!how.fits(Math.max(longest, how.length(read)), held.length + 1)) flush();
+    longest = Math.max(longest, how.length(read));
+    held.push({ position, read });
   }
+  flush();
+  return batches;
 }

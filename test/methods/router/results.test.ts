@@ -7,6 +7,7 @@ import { layerGroups } from "../../../src/methods/router/replication/plan.ts";
 import {
   claimsOf,
   errorTable,
+  lostRuns,
   type Row,
   taskRows,
   taskTable,
@@ -99,6 +100,18 @@ describe("the page of curves", () => {
     expect(page).toContain("all methods: PARP 0.5: 40.0; S3-Router-P random 0.5: 35.0");
     expect(page).toContain("what is masked: ffn 0.1: 20.0");
     expect(page).toContain("weights");
+  });
+});
+
+describe("runs that learned nothing", () => {
+  it("are named with their condition and seed", () => {
+    const rows = [
+      row("weights", 1, { seed: 2 }),
+      row("weights", 0.02),
+      row("mask", 0.97, { utterances: undefined }),
+    ];
+    expect(lostRuns(rows)).toContain("of 3: weights (nl, 10 min, seed 2); mask (nl, seed 1).");
+    expect(lostRuns([row("weights", 0.5)])).toContain("of 1: none.");
   });
 });
 

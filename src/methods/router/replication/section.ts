@@ -34,6 +34,14 @@ export const phoneRows = (results: Results): Row[] =>
         ];
   });
 
+/** Which runs ended with hardly a phone right: a mean over seeds hides how many they are. */
+export function lostRuns(rows: readonly Row[]): string {
+  const lost = rows.filter(({ test }) => test >= 0.95);
+  const minutes = ({ utterances }: Row) => (utterances === undefined ? "" : `, ${utterances / 30} min`);
+  const named = lost.map((row) => `${row.method} (${row.language}${minutes(row)}, seed ${row.seed})`);
+  return `Runs that learned nothing (a phone error rate of 95 % or more), of ${rows.length}: ${named.length === 0 ? "none" : [...new Set(named)].join("; ")}. All methods have the recipe's one learning rate.`;
+}
+
 export interface Claim {
   readonly claim: string;
   readonly holds: boolean | undefined;

@@ -74,12 +74,6 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
   };
   const upstream = options.upstream ?? (await ownUpstream(scale, options));
   if (upstream === undefined) return { left: planned, result: {} };
-  const heard = options.upstream === undefined ? phonesHeard(upstream) : undefined;
-  // Everything below is compared by what it makes of this model: hours on one that knows nothing say nothing.
-  if (heard !== undefined && heard > 0.5 && !options.tiny)
-    throw new RunError(
-      `the upstream in ${upstream} learned hardly any phones (error rate ${percentOf(heard)} on new voices); remove the folder and train it with other settings, or give a model with --upstream`,
-    );
   const english = englishCorpus(options);
   const layers = readJsonObject(join(upstream, "config.json")).num_hidden_layers;
   if (typeof layers === "number") scale = { ...scale, layers };
@@ -199,18 +193,26 @@ function analysisOf(results: Results, options: ReplicationOptions): MaskAnalysis
   );
 }
 
+/** @throws RunError where it learned hardly any phones: hours of what others make of it would say nothing */
 async function ownUpstream({ upstream }: Scale, options: ReplicationOptions): Promise<string | undefined> {
   const folder = join(options.folder, "upstream");
-  if (finished(folder)) return folder;
-  options.log(`training a small upstream on synthetic English into ${folder}`);
-  const recipe = readRecipe(UPSTREAM_RECIPE, [...upstream, `threads=${options.threads}`]);
-  const { status } = await train(recipe, {
-    out: folder,
-    skipBad: false,
-    signal: options.signal,
-    log: () => {},
-  });
-  return status === "finished" ? folder : undefined;
+  if (!finished(folder)) {
+    options.log(`training a small upstream on synthetic English into ${folder}`);
+    const recipe = readRecipe(UPSTREAM_RECIPE, [...upstream, `threads=${options.threads}`]);
+    const { status } = await train(recipe, {
+      out: folder,
+      skipBad: false,
+      signal: options.signal,
+      log: () => {},
+    });
+    if (status !== "finished") return undefined;
+  }
+  const heard = phonesHeard(folder);
+  if (heard !== undefined && heard > 0.5 && !options.tiny)
+    throw new RunError(
+      `the upstream in ${folder} learned hardly any phones (error rate ${percentOf(heard)} on new voices); remove the folder and train it with other settings, or give a model with --upstream`,
+    );
+  return folder;
 }
 
 /** Phone error rate of the replication's own upstream on voices it never heard. */
@@ -316,7 +318,8 @@ function sectionOf(
     errorTable(parts.repeated),
     "### All languages, ten minutes, sparsity 0.1",
     errorTable(languages.map((row) => ({ ...row, utterances: undefined }))),
-    lostRuns([...parts.grid, ...parts.repeated.filter(({ seed }) => seed !== 1), ...languages]),
+    // What was chosen has the grid's own rows among its seeds.
+    lostRuns([...new Set([...parts.grid, ...parts.repeated, ...languages])]),
     "### Pruning",
     errorTable(parts.pruning),
     "### Modules and layers",

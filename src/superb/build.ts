@@ -10,7 +10,7 @@ import {
 import { UserError } from "../errors.ts";
 import { characters, type ErrorCounts, words } from "../metrics/error-rate.ts";
 import { classLearner, type Question } from "./class-task.ts";
-import { type CtcHead, ctcLearner, errors } from "./ctc-task.ts";
+import { type CtcHead, ctcLearner, errors, headFor } from "./ctc-task.ts";
 import type { Heard } from "./features.ts";
 import type { Learner, Part, ProbeRecipe, ProbeTask } from "./task.ts";
 
@@ -108,7 +108,8 @@ export function sequenceTask(base: SequenceTask, parts: Parts): ProbeTask {
     items,
     parts: indices,
     headline: { metric: headline, higher: false },
-    learner: () => sequenceLearner(head, vocabulary, utterances, rates),
+    learner: ({ hop, sampleRate }) =>
+      sequenceLearner(headFor(head, hop / sampleRate), vocabulary, utterances, rates),
   };
 }
 

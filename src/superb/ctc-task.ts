@@ -15,6 +15,8 @@ export interface CtcHead {
   readonly projection?: number;
   /** So many frames become one, side by side (default 1). */
   readonly stack?: number;
+  /** Seconds that no such frame is longer than: fewer become one where the upstream's own are long. */
+  readonly longest?: number;
   /** Time-delay layers, as many frames before each one as behind it. */
   readonly delays?: readonly TdnnLayer[];
   readonly lstm?: {
@@ -34,6 +36,12 @@ export interface CtcTaskOptions {
   /** What the best path of an item says. */
   readonly read: (item: number, symbols: number[]) => Prediction;
   readonly metrics: Learner["metrics"];
+}
+
+/** The head for an upstream whose frames are `hop` seconds apart. */
+export function headFor(head: CtcHead, hop: number): CtcHead {
+  const { stack = 1, longest = Number.POSITIVE_INFINITY } = head;
+  return { ...head, stack: Math.max(1, Math.min(stack, Math.floor(longest / hop + 1e-9))) };
 }
 
 /** Connectionist temporal classification on features: each utterance's loss divided by its labels, then averaged. */

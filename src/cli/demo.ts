@@ -40,7 +40,7 @@ const SHORT = [
 export function command(): Command {
   return newCommand(
     "demo",
-    "Makes synthetic speech in five grades of simulated dysarthria, trains a small wav2vec 2.0 on grades and phonemes, tests it on speakers it never heard, grades one recording and writes a report. It needs no data and takes a few minutes on two cores; the same command goes on with what Ctrl-C or a crash left.",
+    "Makes synthetic speech in five grades of simulated dysarthria, fine-tunes the small model that the package brings on grades and phonemes, tests it on speakers it never heard, grades one recording and writes a report. It needs no data and takes a few minutes on two cores; the same command goes on with what Ctrl-C or a crash left.",
     ["demo", "demo --short --out runs/check"],
   )
     .option("--short", "fewer utterances and steps: shows in seconds that everything works, learns nothing")

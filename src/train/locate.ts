@@ -1,10 +1,14 @@
 import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { resolveModel } from "../weights/hub.ts";
 import { progress } from "./progress.ts";
 import type { Recipe } from "./recipe-schema.ts";
 
 /** Upstreams that have no weights are known by name alone. */
 export const WITHOUT_WEIGHTS: readonly string[] = ["log-mel"];
+
+/** What the package itself brings: `models/nano`, from wherever it is asked for. */
+const PACKAGE = resolve(import.meta.dirname, "../..");
 
 export interface LocatedModel {
   /** A folder, a file, or the name of an upstream without weights. */
@@ -14,13 +18,15 @@ export interface LocatedModel {
 }
 
 /**
- * Where a model is, however it was named: a folder (a run's, or one in Hugging Face's form), a checkpoint file, a name of
- * the hub (`organisation/model` or `organisation/model@revision`, downloaded into the standard cache with progress on
+ * Where a model is, however it was named: a folder (a run's, or one in Hugging Face's form), a checkpoint file, a model that the
+ * package brings (`models/nano`; a folder of that name goes before it), a name of the hub (`organisation/model` or `organisation/model@revision`, downloaded into the standard cache with progress on
  * stderr), or the name of an upstream without weights ("log-mel").
  * @throws UserError for what is nowhere
  */
 export async function locateModel(name: string, log: (line: string) => void): Promise<LocatedModel> {
-  if (WITHOUT_WEIGHTS.includes(name) && !existsSync(name)) return { path: name };
+  if (existsSync(name)) return { path: name };
+  if (WITHOUT_WEIGHTS.includes(name)) return { path: name };
+  if (/^models\/\w+$/.test(name) && existsSync(join(PACKAGE, name))) return { path: join(PACKAGE, name) };
   let shown: { file: string; bar: ReturnType<typeof progress> } | undefined;
   try {
     return await resolveModel(name, {

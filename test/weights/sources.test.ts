@@ -1,6 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { locateModel } from "../../src/train/locate.ts";
 import { closeStreams, prepare } from "../../src/train/prepare.ts";
@@ -112,6 +112,19 @@ describe("a recipe's upstream is read from", () => {
 
   test("another run's folder: training goes on from its upstream, with new heads", async () => {
     await expectLoaded(join(scratch, "from-hub"), join(scratch, "from-hub"));
+  });
+
+  test("the package's own model, from any folder, unless a folder there has its name", async () => {
+    const [here, elsewhere] = [process.cwd(), mkdtempSync(join(scratch, "elsewhere-"))];
+    process.chdir(elsewhere);
+    try {
+      const own = resolve(import.meta.dirname, "../../models/nano");
+      expect((await locateModel("models/nano", () => {})).path).toBe(own);
+      mkdirSync("models/nano", { recursive: true });
+      expect((await locateModel("models/nano", () => {})).path).toBe("models/nano");
+    } finally {
+      process.chdir(here);
+    }
   });
 
   test("an upstream without weights, by its name", async () => {

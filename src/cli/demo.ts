@@ -46,7 +46,7 @@ export function command(): Command {
     .option("--short", "fewer utterances and steps: shows in seconds that everything works, learns nothing")
     .option("--out <folder>", "the run's folder (default: runs/demo, or runs/demo-short)")
     .option("--seed <n>", "draws speakers, sentences and weights (default: 1)", whole)
-    .option("--threads <n>", "processor threads (default: all)", whole)
+    .option("--threads <n>", "processor threads (default: 1; more are no faster)", whole)
     .option("--overwrite", "replace the run that the folder holds")
     .action(async (options: Options) => {
       const { short = false, seed, threads } = options;

@@ -93,21 +93,19 @@ export function assign(
 ): { labels: Int32Array; inertia: number } {
   const count = points.length / dim;
   const labels = new Int32Array(count);
-  const centres = Float64Array.from(data);
-  const norms = new Float64Array(clusters);
-  for (let c = 0; c < clusters; c++) norms[c] = squared(centres, c, dim);
-  const [point, dots] = [new Float64Array(dim), new Float64Array(clusters)];
+  const [centres, doubles] = [Float64Array.from(data), Float64Array.from(points)];
+  const [norms, own] = [squaredNorms(centres, dim), squaredNorms(doubles, dim)];
+  const dots = new Float64Array(clusters);
   let inertia = 0;
   for (let i = 0; i < count; i++) {
-    point.set(points.subarray(i * dim, (i + 1) * dim));
-    products(centres, point, dots);
+    products(centres, doubles.subarray(i * dim, (i + 1) * dim), dots);
     let [best, at] = [Number.POSITIVE_INFINITY, 0];
     for (let c = 0; c < clusters; c++) {
       const distance = norms[c] - 2 * dots[c];
       if (distance < best) [best, at] = [distance, c];
     }
     labels[i] = at;
-    inertia += Math.max(0, best + squared(point, 0, dim));
+    inertia += Math.max(0, best + own[i]);
   }
   return { labels, inertia };
 }
@@ -118,8 +116,15 @@ function plusPlus(points: Float32Array, dim: number, clusters: number, chance: R
   const data = new Float32Array(clusters * dim);
   const trials = 2 + Math.floor(Math.log(clusters));
   const put = (c: number, i: number) => data.set(points.subarray(i * dim, (i + 1) * dim), c * dim);
-  const distancesTo = (i: number) =>
-    distances(points, Float64Array.from(points.subarray(i * dim, (i + 1) * dim)), new Float64Array(count));
+  const doubles = Float64Array.from(points);
+  const norms = squaredNorms(doubles, dim);
+  const distancesTo = (i: number): Float64Array => {
+    const out = new Float64Array(count);
+    products(doubles, doubles.subarray(i * dim, (i + 1) * dim), out);
+    // Rounding leaves about 0, above or below, of a point's distance to itself.
+    for (let j = 0; j < count; j++) out[j] = Math.max(0, norms[i] + norms[j] - 2 * out[j]);
+    return out;
+  };
   const first = chance.int(count);
   put(0, first);
   let nearest = distancesTo(first);
@@ -145,12 +150,10 @@ function plusPlus(points: Float32Array, dim: number, clusters: number, chance: R
   return { data, clusters, dim };
 }
 
-/*
- * Nearly all of the time goes into these two loops. Four rows at a time, since one sum alone waits for each of its
- * additions, and in doubles, since every load of a float32 is a conversion; each sum is taken in the order of the columns.
+/**
+ * Dot products of each row of `a` [out.length, dim] with `x` [dim]: nearly all of the time goes into this loop. Four rows at a
+ * time, since one sum alone waits for each of its additions, and in doubles, since every load of a float32 is a conversion.
  */
-
-/** Dot products of each row of `a` [out.length, dim] with `x` [dim]. */
 function products(a: Float64Array, x: Float64Array, out: Float64Array): void {
   const [dim, count] = [x.length, out.length];
   let j = 0;
@@ -176,43 +179,13 @@ function products(a: Float64Array, x: Float64Array, out: Float64Array): void {
   }
 }
 
-/** Squared distances of each row of `a` [out.length, dim] to `x` [dim]. */
-function distances(a: Float32Array, x: Float64Array, out: Float64Array): Float64Array {
-  const [dim, count] = [x.length, out.length];
-  let j = 0;
-  for (; j + 3 < count; j += 4) {
-    const [at0, at1, at2, at3] = [j * dim, (j + 1) * dim, (j + 2) * dim, (j + 3) * dim];
-    let [s0, s1, s2, s3] = [0, 0, 0, 0];
-    for (let d = 0; d < dim; d++) {
-      const value = x[d];
-      const e0 = a[at0 + d] - value;
-      const e1 = a[at1 + d] - value;
-      const e2 = a[at2 + d] - value;
-      const e3 = a[at3 + d] - value;
-      s0 += e0 * e0;
-      s1 += e1 * e1;
-      s2 += e2 * e2;
-      s3 += e3 * e3;
-    }
-    out[j] = s0;
-    out[j + 1] = s1;
-    out[j + 2] = s2;
-    out[j + 3] = s3;
-  }
-  for (; j < count; j++) {
+/** Squared norm of each row. */
+const squaredNorms = (a: Float64Array, dim: number): Float64Array =>
+  Float64Array.from({ length: a.length / dim }, (_, row) => {
     let sum = 0;
-    for (let d = 0; d < dim; d++) sum += (a[j * dim + d] - x[d]) ** 2;
-    out[j] = sum;
-  }
-  return out;
-}
-
-/** Squared norm of a row. */
-function squared(a: Float64Array, row: number, dim: number): number {
-  let sum = 0;
-  for (let d = row * dim; d < (row + 1) * dim; d++) sum += a[d] * a[d];
-  return sum;
-}
+    for (let d = row * dim; d < (row + 1) * dim; d++) sum += a[d] * a[d];
+    return sum;
+  });
 
 function rows(points: Float32Array, dim: number, indices: readonly number[]): Float32Array {
   const out = new Float32Array(indices.length * dim);

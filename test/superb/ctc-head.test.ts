@@ -5,7 +5,7 @@ import { ParameterTable } from "../../src/params/params.ts";
 import { random } from "../../src/random.ts";
 import { compile } from "../../src/runtime/cpu.ts";
 import { f32, i32 } from "../../src/runtime/program.ts";
-import { ctcLearner } from "../../src/superb/ctc-task.ts";
+import { ctcLearner, headFor } from "../../src/superb/ctc-task.ts";
 import { symbol } from "../../src/tensor/dims.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { evaluationGraph } from "../../src/train/program.ts";
@@ -84,4 +84,18 @@ test("a head of time-delay layers over stacked frames hears no padding, and drop
   }
   expect(together.loss).toBeCloseTo(sum, 4);
   await program.dispose();
+});
+
+test("frames are joined up to a length in seconds, and never fewer than one", () => {
+  const stacks = (hops: number[], longest?: number) =>
+    hops.map((hop) => headFor({ stack: 2, longest }, hop).stack);
+  // Log mel, wav2vec 2.0, models/nano, and longer than the bound.
+  expect(
+    stacks(
+      [160, 320, 640, 1280].map((samples) => samples / 16_000),
+      0.04,
+    ),
+  ).toEqual([2, 2, 1, 1]);
+  expect(stacks([0.01, 0.04])).toEqual([2, 2]);
+  expect(headFor({}, 0.02).stack).toBe(1);
 });

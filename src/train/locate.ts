@@ -18,9 +18,10 @@ export interface LocatedModel {
 }
 
 /**
- * Where a model is, however it was named: a folder (a run's, or one in Hugging Face's form), a checkpoint file, a model that the
- * package brings (`models/nano`; a folder of that name goes before it), a name of the hub (`organisation/model` or `organisation/model@revision`, downloaded into the standard cache with progress on
- * stderr), or the name of an upstream without weights ("log-mel").
+ * Where a model is, however it was named: a folder (a run's, or one in Hugging Face's form), a checkpoint file, a model that
+ * the package brings (`models/nano`; a folder of that name goes before it), a name of the hub (`organisation/model` or
+ * `organisation/model@revision`, downloaded into the standard cache with progress on stderr), or the name of an upstream
+ * without weights ("log-mel").
  * @throws UserError for what is nowhere
  */
 export async function locateModel(name: string, log: (line: string) => void): Promise<LocatedModel> {

@@ -19,24 +19,24 @@ const NEVER = -1e30;
 
 const trellisOp = defineOp<Record<string, never>>({
   name: "ctcTrellis",
-  doc: "alpha_t = emission_t + logsumexp over k of alpha_(t-1), k states before, plus the penalty [batch, k, states] of that step (k = 0, 1, 2), from the states `first`; beta is the same from the last frame back, k states ahead, with penalties and start of its own. Frames that are not valid keep the state.",
+  doc: "alpha_t = emission_t + logsumexp over k of alpha_(t-1), k states before, plus the penalty [k, states, batch] of that step (k = 0, 1, 2), from the states `first`; beta is the same from the last frame back, k states ahead, with penalties and start of its own. Frames that are not valid keep the state.",
   infer: (inputs) => {
     const [emissions, forwards, backwards, valid, first, last] = inputs;
-    const [frames, batch, states] = emissions.shape;
+    const [frames, states, batch] = emissions.shape;
     const fits =
-      [forwards, backwards].every(({ shape }) => sameShape(shape, [batch, 3, states])) &&
-      [first, last].every(({ shape }) => sameShape(shape, [batch, states])) &&
-      sameShape(valid.shape, [frames, batch, 1]);
+      [forwards, backwards].every(({ shape }) => sameShape(shape, [3, states, batch])) &&
+      [first, last].every(({ shape }) => sameShape(shape, [states, batch])) &&
+      sameShape(valid.shape, [frames, 1, batch]);
     if (!fits)
       throw new Error(
-        `${describe("ctcTrellis", inputs, ["emissions", "forwards", "backwards", "valid", "first", "last"])}: wants [frames, batch, states], twice [batch, 3, states], [frames, batch, 1] and twice [batch, states]`,
+        `${describe("ctcTrellis", inputs, ["emissions", "forwards", "backwards", "valid", "first", "last"])}: wants [frames, states, batch], twice [3, states, batch], [frames, 1, batch] and twice [states, batch]`,
       );
     return [emissions, emissions];
   },
   emit: (e, [emissions, forwards, backwards, valid, first, last], _, node) => {
-    const [, batch, states] = node.inputs[0].shape;
+    const [, states, batch] = node.inputs[0].shape;
     const both = mulDim(batch, 2);
-    const state: TensorType = { shape: [both, states], dtype: "f32" };
+    const state: TensorType = { shape: [states, both], dtype: "f32" };
     const list = (...values: number[]) => e.constant("i64", [values.length], values);
     const whole = (value: number) => e.constant("i64", [], [value]);
     const flipped = (x: string, ...axes: number[]) => {
@@ -46,21 +46,26 @@ const trellisOp = defineOp<Record<string, never>>({
     // Backwards is forwards on what is turned around in time and in states: one walk for twice as many utterances, since the
     // time goes into starting the nodes of each frame.
     const joined = (axis: number, ahead: string, back: string) => e.node("Concat", [ahead, back], { axis });
-    // Which state is looked at: one gather a frame instead of three slices. What lies outside is forbidden by its penalty.
+    // Which state is looked at: one gather a frame instead of three slices, of rows that hold the whole batch. What lies
+    // outside is forbidden by its penalty.
     const places = e.node("Range", [whole(0), e.node("Squeeze", [e.sizes([states])]), whole(1)]);
     const looked = [0, 1, 2].map((k) => {
       const place = e.node("Max", [e.node("Sub", [places, whole(k)]), whole(0)]);
       return e.node("Unsqueeze", [place, list(0)]);
     });
     const indices = e.node("Concat", looked, { axis: 0 });
-    const penalties = joined(0, forwards, flipped(backwards, 2));
+    const penalties = joined(2, forwards, flipped(backwards, 1));
     const body = e.subgraph(
       "ctc",
-      [state, state, { shape: [both, 1], dtype: "bool" }],
+      [state, state, { shape: [1, both], dtype: "bool" }],
       (b, [before, emission, isValid]) => {
-        const paths = b.node("Add", [b.node("Gather", [before, indices], { axis: 1 }), penalties]);
-        const sum = b.node("ReduceLogSumExp", [paths, b.constant("i64", [1], [1])], { keepdims: 0 });
-        const now = b.node("Where", [isValid, b.node("Add", [emission, sum]), before]);
+        const steps = b.constant("i64", [1], [0]);
+        const paths = b.node("Add", [b.node("Gather", [before, indices], { axis: 0 }), penalties]);
+        // Written out: the runtime's ReduceLogSumExp takes one number at a time, these nodes whole vectors.
+        const top = b.node("ReduceMax", [paths, steps], { keepdims: 0 });
+        const shares = b.node("Exp", [b.node("Sub", [paths, top])]);
+        const sum = b.node("Log", [b.node("ReduceSum", [shares, steps], { keepdims: 0 })]);
+        const now = b.node("Where", [isValid, b.node("Sum", [emission, top, sum]), before]);
         // An output may not be two outputs at once.
         return [now, b.node("Identity", [now])];
       },
@@ -69,20 +74,20 @@ const trellisOp = defineOp<Record<string, never>>({
     const walked = e.nodes(
       "Scan",
       [
-        joined(0, first, flipped(last, 1)),
-        joined(1, emissions, flipped(emissions, 0, 2)),
-        joined(1, valid, flipped(valid, 0)),
+        joined(1, first, flipped(last, 0)),
+        joined(2, emissions, flipped(emissions, 0, 1)),
+        joined(2, valid, flipped(valid, 0)),
       ],
       { body, num_scan_inputs: 2 },
       { outputs: 2 },
     )[1];
-    const [alpha, beta] = e.nodes("Split", [walked], { axis: 1, num_outputs: 2 }, { outputs: 2 });
-    return [alpha, flipped(beta, 0, 2)];
+    const [alpha, beta] = e.nodes("Split", [walked], { axis: 2, num_outputs: 2 }, { outputs: 2 });
+    return [alpha, flipped(beta, 0, 1)];
   },
   vjp: { nonDifferentiable: "ctcLoss has its gradient in closed form" },
   traits: {},
   reference: ([emissions, forwards, backwards, valid, first, last]) => {
-    const [frames, batch, states] = emissions.shape;
+    const [frames, states, batch] = emissions.shape;
     const walk = (penalties: NdArray, start: NdArray, towards: 1 | -1): NdArray => {
       const data = new Float64Array(emissions.data.length);
       for (let step = 0; step < frames; step++) {
@@ -91,13 +96,13 @@ const trellisOp = defineOp<Record<string, never>>({
           const before = (s: number) => {
             const inside = Math.min(states - 1, Math.max(0, s));
             return step === 0
-              ? start.data[b * states + inside]
-              : data[((t + towards) * batch + b) * states + inside];
+              ? start.data[inside * batch + b]
+              : data[((t + towards) * states + inside) * batch + b];
           };
           for (let s = 0; s < states; s++) {
-            const at = (t * batch + b) * states + s;
+            const at = (t * states + s) * batch + b;
             const paths = [0, 1, 2].map(
-              (k) => before(s + k * towards) + penalties.data[(b * 3 + k) * states + s],
+              (k) => before(s + k * towards) + penalties.data[(k * states + s) * batch + b],
             );
             const top = Math.max(...paths);
             const sum = top + Math.log(paths.reduce((total, p) => total + Math.exp(p - top), 0));
@@ -112,18 +117,19 @@ const trellisOp = defineOp<Record<string, never>>({
   samples: [
     {
       inputs: [
-        { shape: [4, 2, 5], range: [-3, 0] as const },
+        { shape: [4, 5, 2], range: [-3, 0] as const },
         ...[false, true].map((back) => ({
-          shape: [2, 3, 5],
-          values: [0, 1].flatMap((b) => [
-            ...[0, 0, 0, 0, 0],
-            ...(back ? [0, 0, 0, 0, NEVER] : [NEVER, 0, 0, 0, 0]),
-            ...[0, 1, 2, 3, 4].map((s) => (b === 0 && s === (back ? 1 : 3) ? 0 : NEVER)),
-          ]),
+          shape: [3, 5, 2],
+          values: [0, 1, 2].flatMap((k) =>
+            [0, 1, 2, 3, 4].flatMap((s) => {
+              if (k < 2) return k === 1 && s === (back ? 4 : 0) ? [NEVER, NEVER] : [0, 0];
+              return [s === (back ? 1 : 3) ? 0 : NEVER, NEVER];
+            }),
+          ),
         })),
-        { shape: [4, 2, 1], dtype: "bool" as const, values: [1, 1, 1, 1, 1, 1, 1, 0] },
-        { shape: [2, 5], values: [0, NEVER, NEVER, NEVER, NEVER, 0, NEVER, NEVER, NEVER, NEVER] },
-        { shape: [2, 5], values: [NEVER, NEVER, NEVER, NEVER, 0, NEVER, NEVER, 0, NEVER, NEVER] },
+        { shape: [4, 1, 2], dtype: "bool" as const, values: [1, 1, 1, 1, 1, 1, 1, 0] },
+        { shape: [5, 2], values: [0, 0, ...Array<number>(8).fill(NEVER)] },
+        { shape: [5, 2], values: [0, 1, 2, 3, 4].flatMap((s) => [s === 4 ? 0 : NEVER, s === 2 ? 0 : NEVER]) },
       ],
       attrs: {},
     },
@@ -139,7 +145,7 @@ interface CtcAttrs {
 interface Lattice {
   /** [batch, states, vocabulary], 1 where a state emits a symbol. */
   symbols: Tensor;
-  /** What a step costs by the states it leaps, [batch, 3, states]: 0 where it is allowed; forwards and backwards. */
+  /** What a step costs by the states it leaps, [3, states, batch]: 0 where it is allowed; forwards and backwards. */
   forwards: Tensor;
   backwards: Tensor;
   valid: Tensor;
@@ -148,8 +154,9 @@ interface Lattice {
   emissions: Tensor;
 }
 
-/** [frames, batch, .] from [batch, frames, .] and back. */
-const timeMajor = (x: Tensor): Tensor => transpose(x, [1, 0, 2]);
+/** [frames, ., batch] from [batch, frames, .], and back: a frame's rows are as long as the batch. */
+const batchLast = (x: Tensor): Tensor => transpose(x, [1, 2, 0]);
+const batchFirst = (x: Tensor): Tensor => transpose(x, [2, 0, 1]);
 
 function lattice([logits, labels, frames, targets]: readonly Tensor[], blank: number): Lattice {
   const [batch, time, vocabulary] = logits.shape;
@@ -166,51 +173,50 @@ function lattice([logits, labels, frames, targets]: readonly Tensor[], blank: nu
   // A state may be entered past a blank where it is a label and differs from the label before.
   const [now, before] = [slice(sequence, 1, 2, states), slice(sequence, 1, 0, addDim(states, -2))];
   const open = where(equal(now, before), 0, where(equal(now, scalar(blank, "i32")), 0, scalar(1)));
+  const skip = transpose(open, [1, 0]);
   const penalties = (...allowed: Tensor[]) =>
     concat(
       allowed.map((each) => {
         const penalty = mul(sub(1, each), NEVER);
-        return reshape(expand(penalty, [batch, states]), [batch, 1, states]);
+        return reshape(expand(penalty, [states, batch]), [1, states, batch]);
       }),
-      1,
+      0,
     );
   const stay = scalar(1);
-  const inner = expand(constant([1, 1], [1]), [1, addDim(states, -1)]);
-  const place = reshape(range(states), [1, states]);
-  const lengths = reshape(targets, [batch, 1]);
-  const end = add(lengths, lengths);
-  const zeroAt = (condition: Tensor) => where(condition, scalar(0), scalar(NEVER));
-  const isEnd = equal(place, end);
-  const first = zeroAt(equal(place, scalar(0, "i32")));
-  const time32 = reshape(range(time), [time, 1, 1]);
+  const inner = expand(constant([1, 1], [1]), [addDim(states, -1), 1]);
+  const first = zeroAt(equal(placeOf(states), scalar(0, "i32")));
   return {
     symbols,
-    forwards: penalties(stay, pad(inner, 1, 1, 0), pad(open, 1, 2, 0)),
-    backwards: penalties(stay, pad(inner, 1, 0, 1), pad(open, 1, 0, 2)),
-    valid: less(time32, reshape(frames, [1, batch, 1])),
-    start: expand(first, [batch, states]),
-    last: zeroAt(isEnd),
-    emissions: timeMajor(matMul(logSoftmax(logits), symbols, { transB: true })),
+    forwards: penalties(stay, pad(inner, 0, 1, 0), pad(skip, 0, 2, 0)),
+    backwards: penalties(stay, pad(inner, 0, 0, 1), pad(skip, 0, 0, 2)),
+    valid: less(reshape(range(time), [time, 1, 1]), reshape(frames, [1, 1, batch])),
+    start: expand(first, [states, batch]),
+    last: zeroAt(equal(placeOf(states), endOf(targets))),
+    emissions: batchLast(matMul(logSoftmax(logits), symbols, { transB: true })),
   };
 }
 
+const zeroAt = (condition: Tensor): Tensor => where(condition, scalar(0), scalar(NEVER));
+const placeOf = (states: Dim): Tensor => reshape(range(states), [states, 1]);
+/** The state after the last label, [1, batch]. */
+const endOf = (targets: Tensor): Tensor => reshape(add(targets, targets), [1, targets.shape[0]]);
+
+/** Over the states, [states, batch] to [1, batch]. */
 function logSumExp(x: Tensor): Tensor {
-  const top = reduceMax(x, [-1], true);
-  return add(top, log(reduceSum(exp(sub(x, top)), [-1], true)));
+  const top = reduceMax(x, [0], true);
+  return add(top, log(reduceSum(exp(sub(x, top)), [0], true)));
 }
 
-/** Log probabilities of the paths to each state and from it, both with the state's own emission: [frames, batch, states]. */
+/** Log probabilities of the paths to each state and from it, both with the state's own emission: [frames, states, batch]. */
 const trellis = (l: Lattice): readonly Tensor[] =>
   trellisOp([l.emissions, l.forwards, l.backwards, l.valid, l.start, l.last], {});
 
-/** ln P(labels | logits), [batch, 1]; about -1e30 where there is no alignment. */
+/** ln P(labels | logits), [1, batch]; about -1e30 where there is no alignment. */
 function logLikelihood(l: Lattice, targets: Tensor): Tensor {
   const [alpha] = trellis(l);
-  const [time, batch, states] = alpha.shape;
-  const final = reshape(slice(alpha, 0, addDim(time, -1), time), [batch, states]);
-  const place = reshape(range(states), [1, states]);
-  const lengths = reshape(targets, [batch, 1]);
-  const end = add(lengths, lengths);
+  const [time, states, batch] = alpha.shape;
+  const final = reshape(slice(alpha, 0, addDim(time, -1), time), [states, batch]);
+  const [place, end] = [placeOf(states), endOf(targets)];
   const beforeEnd = sub(end, scalar(1, "i32"));
   const accepting = where(equal(place, end), 0, where(equal(place, beforeEnd), 0, scalar(NEVER)));
   return logSumExp(add(final, accepting));
@@ -251,11 +257,11 @@ const ctcOp = defineOp<CtcAttrs>({
       const likelihood = logLikelihood(l, targets);
       const [alpha, beta] = trellis(l);
       const [batch] = logits.shape;
-      const path = sub(sub(add(alpha, beta), l.emissions), reshape(likelihood, [1, batch, 1]));
+      const path = sub(sub(add(alpha, beta), l.emissions), reshape(likelihood, [1, 1, batch]));
       const inState = where(l.valid, exp(path), scalar(0));
-      const occupied = matMul(timeMajor(inState), l.symbols);
+      const occupied = matMul(batchFirst(inState), l.symbols);
       // Padding and impossible alignments: zero by choice, not by product, since 0 times infinity is NaN.
-      const slope = where(timeMajor(l.valid), sub(softmax(logits), occupied), scalar(0));
+      const slope = where(batchFirst(l.valid), sub(softmax(logits), occupied), scalar(0));
       return mul(
         where(reshape(possible(likelihood), [batch, 1, 1]), slope, scalar(0)),
         reshape(dy, [batch, 1, 1]),

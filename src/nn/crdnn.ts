@@ -143,7 +143,20 @@ function joinedNorm(h: Tensor, p: Params): Tensor {
 function largest(h: Tensor, axis: number, by: number): Tensor {
   if (by === 1) return h;
   const whole = mulDim(floorDiv(h.shape[axis], by), by);
-  return Array.from({ length: by }, (_, i) => ops.slice(h, axis, i, whole, by)).reduce((a, b) =>
-    ops.maximum(a, b),
+  const last = axis === h.shape.length - 1;
+  const each = Array.from({ length: by }, (_, i) =>
+    last ? everyNth(h, i, by, whole as number) : ops.slice(h, axis, i, whole, by),
   );
+  return each.reduce((a, b) => ops.maximum(a, b));
+}
+
+/**
+ * Every `by`-th number of the last axis, from `first` up to `end`: a product with ones and zeros, the same numbers. Slices
+ * of single numbers, and the way back from them, are copied number by number and take ten times as long.
+ */
+function everyNth(h: Tensor, first: number, by: number, end: number): Tensor {
+  const [inside, outside] = [h.shape[h.shape.length - 1] as number, end / by];
+  const chosen = new Float32Array(inside * outside);
+  for (let i = 0; i < outside; i++) chosen[(first + i * by) * outside + i] = 1;
+  return ops.matMul(h, ops.constant([inside, outside], chosen));
 }

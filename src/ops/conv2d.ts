@@ -106,8 +106,10 @@ function weightGradient(x: Tensor, dy: Tensor, shape: readonly number[], attrs: 
   const padded = pad(pad(x, 2, attrs.above, attrs.below), 3, attrs.left, attrs.right);
   const errors = reshape(dy, [batch, out, area]);
   const cut = (y: Tensor, axis: number, from: number, size: Dim) => slice(y, axis, from, addDim(size, from));
+  // Columns first: cutting rows then copies whole pictures, not line by line.
+  const shifted = Array.from({ length: columns }, (_, j) => cut(padded, 3, j, width));
   const taps = Array.from({ length: rows * columns }, (_, k) => {
-    const seen = cut(cut(padded, 2, Math.floor(k / columns), height), 3, k % columns, width);
+    const seen = cut(shifted[k % columns], 2, Math.floor(k / columns), height);
     const product = matMul(errors, reshape(seen, [batch, channels, area]), { transB: true });
     return reshape(reduceSum(product, [0]), [out, channels, 1]);
   });

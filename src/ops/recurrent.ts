@@ -1,8 +1,9 @@
 import { defineOp } from "../tensor/define.ts";
 import { product, sameShape } from "../tensor/dims.ts";
-import { describe, type Emit, type Tensor, type TensorType } from "../tensor/tensor.ts";
+import { describe, type Tensor, type TensorType } from "../tensor/tensor.ts";
+import { add, mul, sub, tanh } from "./elementwise.ts";
 import { matMul } from "./matmul.ts";
-import { pad, reshape, slice } from "./movement.ts";
+import { concat, pad, reshape, slice } from "./movement.ts";
 
 /*
  * The recurrence of an LSTM (Hochreiter and Schmidhuber 1997, with forget gates) over input projections that were
@@ -48,8 +49,8 @@ const lstmOp = defineOp<ScanAttrs>({
     const zero = e.node("Expand", [e.constant("f32", [1, 1], [0]), e.sizes([batch, hidden])]);
     const body = e.subgraph(
       "lstm",
-      [state, state, float([batch, gates]), float([batch, 1])],
-      (b, [h, c, x, keep]) => {
+      [state, state, float([batch, gates]), { shape: [batch, 1], dtype: "bool" }],
+      (b, [h, c, x, isValid]) => {
         const sums = b.node("Gemm", [h, recurrent, x], { transB: 1 });
         const [i, f, g, o] = b.nodes("Split", [sums], { axis: 1, num_outputs: 4 }, { outputs: 4 });
         const [si, sf, tg, so] = [
@@ -60,9 +61,7 @@ const lstmOp = defineOp<ScanAttrs>({
         ];
         const cNew = b.node("Add", [b.node("Mul", [sf, c]), b.node("Mul", [si, tg])]);
         const hNew = b.node("Mul", [so, b.node("Tanh", [cNew])]);
-        const hold = (now: string, before: string) =>
-          b.node("Add", [before, b.node("Mul", [b.node("Sub", [now, before]), keep])]);
-        const [hKept, cKept] = [hold(hNew, h), hold(cNew, c)];
+        const [hKept, cKept] = [b.node("Where", [isValid, hNew, h]), b.node("Where", [isValid, cNew, c])];
         return [hKept, cKept, hKept, cKept, b.node("Concat", [si, sf, tg, so], { axis: 1 })];
       },
       [state, state, state, state, float([batch, gates])],
@@ -71,7 +70,7 @@ const lstmOp = defineOp<ScanAttrs>({
     return e
       .nodes(
         "Scan",
-        [zero, zero, projected, valid],
+        [zero, zero, projected, e.node("Greater", [valid, e.constant("f32", [], [0])])],
         {
           body,
           num_scan_inputs: 2,
@@ -151,6 +150,10 @@ function shifted(x: Tensor, reverse: boolean): Tensor {
   return reverse ? pad(slice(x, 0, 1, frames), 0, 0, 1) : slice(pad(x, 0, 1, 0), 0, 0, frames);
 }
 
+/**
+ * Everything that is known before the walk is computed for all frames at once; a step of the walk is then eight nodes. The
+ * time of a small layer goes into starting nodes.
+ */
 function preactivationGradient(
   dys: readonly (Tensor | undefined)[],
   [, recurrent, valid]: readonly Tensor[],
@@ -159,32 +162,52 @@ function preactivationGradient(
 ): Tensor {
   if (dys[1] !== undefined || dys[2] !== undefined || dys[0] === undefined)
     throw new Error("lstm: only its hidden states can carry a gradient");
-  return lstmGradOp([dys[0], gates, c, shifted(c, reverse), recurrent, valid], { reverse })[0];
+  const hidden = c.shape[2] as number;
+  const [i, f, g, o] = [0, 1, 2, 3].map((k) => slice(gates, 2, k * hidden, (k + 1) * hidden));
+  const squashed = tanh(c);
+  const slope = (gate: Tensor) => mul(gate, sub(1, gate));
+  const slopes = [
+    mul(g, slope(i)),
+    mul(shifted(c, reverse), slope(f)),
+    mul(i, sub(1, mul(g, g))),
+    mul(squashed, slope(o)),
+  ];
+  // Where a frame is not valid, c stayed: its tanh is not the one that was computed, but it is multiplied by 0.
+  const throughCell = mul(mul(o, sub(1, mul(squashed, squashed))), valid);
+  const skipped = sub(1, valid);
+  const kept = add(mul(f, valid), skipped);
+  return lstmGradOp([dys[0], throughCell, mul(concat(slopes, 2), valid), kept, skipped, recurrent], {
+    reverse,
+  })[0];
 }
 
 const lstmGradOp = defineOp<ScanAttrs>({
   name: "lstmGrad",
-  doc: "The gradient of lstm for its projected inputs, walking against its direction.",
-  infer: ([, gates]) => [gates],
-  emit: (e, [dh, gates, c, cBefore, recurrent, valid], { reverse }, node) => {
-    const [, batch, width] = node.inputs[1].shape;
-    const hidden = (width as number) / 4;
+  doc: "The gradient of lstm for its projected inputs, walking against its direction: dc = dc' + dh a with dh = dy + dh', d = [dc dc dc dh] slopes; then dc' = dc kept and dh' = d recurrent + dh skipped.",
+  infer: ([, , slopes]) => [slopes],
+  emit: (e, [dy, throughCell, slopes, kept, skipped, recurrent], { reverse }, node) => {
+    const [, batch, hidden] = node.inputs[0].shape;
     const state = float([batch, hidden]);
+    const wide = float([batch, node.inputs[2].shape[2]]);
     const zero = e.node("Expand", [e.constant("f32", [1, 1], [0]), e.sizes([batch, hidden])]);
-    const one = e.constant("f32", [], [1]);
     const body = e.subgraph(
       "lstmGrad",
-      [state, state, state, float([batch, width]), state, state, float([batch, 1])],
-      (b, [dhNext, dcNext, dhOut, acts, cNow, cLast, keep]) =>
-        gradientStep(b, { dhNext, dcNext, dhOut, acts, cNow, cLast, keep, recurrent, one }),
-      [state, state, float([batch, width])],
+      [state, state, state, state, wide, state, float([batch, 1])],
+      (b, [dhNext, dcNext, out, a, slope, keep, skip]) => {
+        const dh = b.node("Add", [out, dhNext]);
+        const dc = b.node("Add", [dcNext, b.node("Mul", [dh, a])]);
+        const d = b.node("Mul", [b.node("Concat", [dc, dc, dc, dh], { axis: 1 }), slope]);
+        const dhBefore = b.node("Gemm", [d, recurrent, b.node("Mul", [dh, skip])]);
+        return [dhBefore, b.node("Mul", [dc, keep]), d];
+      },
+      [state, state, wide],
     );
     const way = reverse ? 0 : 1;
     const directions = { scan_input_directions: [way, way, way, way, way], scan_output_directions: [way] };
     return e
       .nodes(
         "Scan",
-        [zero, zero, dh, gates, c, cBefore, valid],
+        [zero, zero, dy, throughCell, slopes, kept, skipped],
         { body, num_scan_inputs: 5, ...directions },
         { outputs: 3 },
       )
@@ -192,83 +215,43 @@ const lstmGradOp = defineOp<ScanAttrs>({
   },
   vjp: { nonDifferentiable: "second derivatives of the LSTM are not needed" },
   traits: { product: true },
-  reference: ([dh, gates, c, cBefore, recurrent, valid], { reverse }) => {
-    const [frames, batch, width] = gates.shape;
-    const hidden = width / 4;
-    const out = new Float64Array(gates.data.length);
-    let dhNext = new Float64Array(batch * hidden);
-    let dcNext = new Float64Array(batch * hidden);
+  reference: ([dy, throughCell, slopes, kept, skipped, recurrent], { reverse }) => {
+    const [frames, batch, hidden] = dy.shape;
+    const width = 4 * hidden;
+    const out = new Float64Array(slopes.data.length);
+    const [dhNext, dcNext] = [new Float64Array(batch * hidden), new Float64Array(batch * hidden)];
     for (let step = 0; step < frames; step++) {
       const t = reverse ? step : frames - 1 - step;
-      const dhHeld = new Float64Array(batch * hidden);
-      const dcHeld = new Float64Array(batch * hidden);
       for (let b = 0; b < batch; b++) {
-        const keep = valid.data[t * batch + b];
-        const d = (row: number) => out[(t * batch + b) * width + row];
+        const row = (t * batch + b) * width;
         for (let j = 0; j < hidden; j++) {
-          const place = (t * batch + b) * hidden + j;
-          const gate = (k: number) => gates.data[(t * batch + b) * width + k * hidden + j];
-          const [i, f, g, o] = [gate(0), gate(1), gate(2), gate(3)];
-          const squashed = Math.tanh(c.data[place]);
-          const dhNow = dh.data[place] + dhNext[b * hidden + j];
-          const dhNew = keep * dhNow;
-          const dcNew = keep * dcNext[b * hidden + j] + dhNew * o * (1 - squashed * squashed);
-          const base = (t * batch + b) * width + j;
-          out[base] = dcNew * g * i * (1 - i);
-          out[base + hidden] = dcNew * cBefore.data[place] * f * (1 - f);
-          out[base + 2 * hidden] = dcNew * i * (1 - g * g);
-          out[base + 3 * hidden] = dhNew * squashed * o * (1 - o);
-          dhHeld[b * hidden + j] = (1 - keep) * dhNow;
-          dcHeld[b * hidden + j] = dcNew * f + (1 - keep) * dcNext[b * hidden + j];
+          const [state, place] = [b * hidden + j, (t * batch + b) * hidden + j];
+          const dh = dy.data[place] + dhNext[state];
+          const dc = dcNext[state] + dh * throughCell.data[place];
+          for (const [k, d] of [dc, dc, dc, dh].entries())
+            out[row + k * hidden + j] = d * slopes.data[row + k * hidden + j];
+          dcNext[state] = dc * kept.data[place];
+          dhNext[state] = dh * skipped.data[t * batch + b];
         }
-        for (let k = 0; k < hidden; k++)
-          for (let row = 0; row < width; row++)
-            dhHeld[b * hidden + k] += d(row) * recurrent.data[row * hidden + k];
+        for (let j = 0; j < hidden; j++)
+          for (let k = 0; k < width; k++)
+            dhNext[b * hidden + j] += out[row + k] * recurrent.data[k * hidden + j];
       }
-      [dhNext, dcNext] = [dhHeld, dcHeld];
     }
-    return [{ shape: gates.shape, data: out }];
+    return [{ shape: slopes.shape, data: out }];
   },
   samples: [false, true].map((reverse) => ({
     inputs: [
       { shape: [3, 2, 2] },
-      { shape: [3, 2, 8], range: [0.1, 0.9] as const },
       { shape: [3, 2, 2] },
-      { shape: [3, 2, 2] },
+      { shape: [3, 2, 8] },
+      { shape: [3, 2, 2], range: [0.1, 0.9] as const },
+      { shape: [3, 2, 1], values: [0, 0, 0, 1, 0, 1] },
       { shape: [8, 2] },
-      { shape: [3, 2, 1], values: [1, 1, 1, 0, 1, 0] },
     ],
     attrs: { reverse },
   })),
 });
-
-function gradientStep(
-  b: Emit,
-  v: Record<"dhNext" | "dcNext" | "dhOut" | "acts" | "cNow" | "cLast" | "keep" | "recurrent" | "one", string>,
-): string[] {
-  const mul = (...xs: string[]) => xs.reduce((x, y) => b.node("Mul", [x, y]));
-  const lessOne = (x: string) => b.node("Sub", [v.one, x]);
-  const [i, f, g, o] = b.nodes("Split", [v.acts], { axis: 1, num_outputs: 4 }, { outputs: 4 });
-  // Where a frame is not valid, c stayed: its tanh is not the one that was computed, but it is multiplied by 0.
-  const squashed = b.node("Tanh", [v.cNow]);
-  const dh = b.node("Add", [v.dhOut, v.dhNext]);
-  const dhNew = mul(dh, v.keep);
-  const dcNew = b.node("Add", [mul(v.dcNext, v.keep), mul(dhNew, o, lessOne(mul(squashed, squashed)))]);
-  const d = b.node(
-    "Concat",
-    [
-      mul(dcNew, g, i, lessOne(i)),
-      mul(dcNew, v.cLast, f, lessOne(f)),
-      mul(dcNew, i, lessOne(mul(g, g))),
-      mul(dhNew, squashed, o, lessOne(o)),
-    ],
-    { axis: 1 },
-  );
-  const skipped = lessOne(v.keep);
-  const dhBefore = b.node("Gemm", [d, v.recurrent, mul(dh, skipped)]);
-  const dcBefore = b.node("Add", [mul(dcNew, f), mul(v.dcNext, skipped)]);
-  return [dhBefore, dcBefore, d];
-}
 
 /**
  * One direction of an LSTM layer.

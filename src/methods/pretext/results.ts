@@ -15,7 +15,6 @@ import { Study } from "./replication/study.ts";
  */
 export async function replicate(options: ReplicationOptions): Promise<ReplicationOutcome> {
   const { folder, tiny, planOnly, signal, log, threads, budget, jobs, upstream } = options;
-  if (jobs > 1) log("runs are made one after another here; --jobs is not used");
   if (upstream !== undefined)
     log("every model is pre-trained here from random weights; --upstream is not used");
   mkdirSync(folder, { recursive: true });
@@ -32,9 +31,9 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
       return { work, study };
     };
     let { work: rest, study } = await plan();
-    sayPlan(rest, budget, log);
+    sayPlan(rest, budget, jobs, log);
     if (!planOnly) {
-      study = new Study(setup, new Work({ ...shared, budget, planOnly: false }));
+      study = new Study(setup, new Work({ ...shared, budget, jobs, planOnly: false }));
       try {
         await study.run();
       } catch (error) {
@@ -64,7 +63,7 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
   }
 }
 
-function sayPlan(work: Work, budget: number | undefined, log: (line: string) => void): void {
+function sayPlan(work: Work, budget: number | undefined, jobs: number, log: (line: string) => void): void {
   const kinds = Object.entries(work.left);
   if (kinds.length === 0) {
     log("nothing is left to do");
@@ -77,6 +76,6 @@ function sayPlan(work: Work, budget: number | undefined, log: (line: string) => 
     log(`  ${count} x ${kind}${each === undefined ? "" : `, about ${duration(each)} each`}`);
   }
   log(
-    `about ${duration(total)} in all${budget === undefined ? "" : `; budget ${duration(budget)}`}: the five groups and wav2vec 2.0 once with each seed; then sparsemax+ and spectral+; then single labels`,
+    `about ${duration(total / jobs)} in all${budget === undefined ? "" : `; budget ${duration(budget)}`}: the five groups and wav2vec 2.0 once with each seed; then sparsemax+ and spectral+; then single labels`,
   );
 }

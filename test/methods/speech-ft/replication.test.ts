@@ -89,6 +89,18 @@ describe("several jobs", () => {
     expect(most).toBe(2);
     expect(all.map(({ status }) => status === "fulfilled")).toEqual([true, false, true, true, true, true]);
   });
+
+  it("what two ask for at once is made once, and both have it", async () => {
+    const work = new Work({ folder: join(root, "shared"), planOnly: false, jobs: 2, signal, log });
+    let made = 0;
+    const piece = () =>
+      work.do("kind", "shared", "k", async () => {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        return ++made;
+      });
+    const [first, second] = await Promise.all([piece(), piece()]);
+    expect([first!.result, second!.result, made]).toEqual([1, 1, 1]);
+  });
 });
 
 describe("what the runs say", () => {

@@ -6,7 +6,7 @@ import { parseRecipe, type Recipe } from "../../../train/recipe.ts";
 import { readRun } from "../../../train/run-folder.ts";
 import { train } from "../../../train/trainer.ts";
 import { type Probed, probeModel } from "../../speech-ft/probing.ts";
-import type { Work } from "../../speech-ft/replication/work.ts";
+import { allOf, type Work } from "../../speech-ft/replication/work.ts";
 import { speechCandidates } from "../candidates.ts";
 import type { Data } from "./data.ts";
 import { described, EXTENDED, type Extended, type Selected, selectFor, weightsFile } from "./selection.ts";
@@ -40,6 +40,11 @@ export interface Row {
   readonly error: number;
 }
 
+interface Strand {
+  readonly rows: Row[];
+  readonly failed: string[];
+}
+
 export interface Setup {
   readonly data: Data;
   readonly size: Size;
@@ -51,8 +56,8 @@ export interface Setup {
 
 /** Everything that is selected, pre-trained and probed, in an order that has every comparison early. */
 export class Study {
-  readonly rows: Row[] = [];
-  readonly failed: string[] = [];
+  /** What each strand of the work came to, so that rows stand in one order however many jobs there are. */
+  private readonly strands: Strand[] = [];
   readonly selected: Partial<Record<Task, Selected>> = {};
   private readonly setup: Setup;
   private readonly work: Work;
@@ -62,6 +67,15 @@ export class Study {
     this.work = work;
   }
 
+  get rows(): readonly Row[] {
+    return this.strands.flatMap(({ rows }) => rows);
+  }
+
+  /** What ended in an error, each once. */
+  get failed(): readonly string[] {
+    return [...new Set(this.strands.flatMap(({ failed }) => failed))];
+  }
+
   /**
    * All of it; stops where `Work` does. The headline rows come first, then what the paper adds to them, then the ranking of
    * single labels. Seeds are the outer loop: what there is no time for is missing for all alike.
@@ -69,31 +83,45 @@ export class Study {
   async run(): Promise<void> {
     const { seeds, single } = this.setup.size;
     for (const task of TASKS) await this.select(task);
-    for (const seed of seeds) {
-      await this.probe(MEL_FEATURES, seed, LOG_MEL);
-      for (const pretext of ["no labels", ...GROUPS] as const) await this.each("pase", pretext, seed);
-      for (const pretext of ["alone", "sparsemax", "naive"] as const)
-        await this.each("wav2vec2", pretext, seed);
-    }
-    for (const seed of seeds) for (const pretext of EXTENDED) await this.each("pase", pretext, seed);
-    for (const label of single) await this.each("pase", `only ${label}`, seeds[0]);
+    const pase = (seed: number, pretexts: readonly Pretext[]) =>
+      pretexts.map((pretext) => this.each("pase", pretext, seed));
+    for (const seed of seeds)
+      await allOf([
+        this.probe(this.strand(), MEL_FEATURES, seed, LOG_MEL),
+        ...pase(seed, ["no labels", ...GROUPS]),
+        ...(["alone", "sparsemax", "naive"] as const).map((pretext) => this.each("wav2vec2", pretext, seed)),
+      ]);
+    for (const seed of seeds) await allOf(pase(seed, EXTENDED));
+    await allOf(
+      pase(
+        seeds[0],
+        single.map((label) => `only ${label}` as const),
+      ),
+    );
+  }
+
+  private strand(): Strand {
+    const strand = { rows: [], failed: [] };
+    this.strands.push(strand);
+    return strand;
   }
 
   /** A way of pre-training: once for all tasks, or for each task with its weights. */
   private async each(family: Family, pretext: Pretext, seed: number): Promise<void> {
     const model = `${family} ${pretext}`;
+    const strand = this.strand();
     if (!byTask(pretext)) {
-      const folder = await this.pretrained(family, pretext, TASKS[0], seed);
-      if (folder !== undefined) await this.probe(model, seed, folder);
+      const folder = await this.pretrained(strand, family, pretext, TASKS[0], seed);
+      if (folder !== undefined) await this.probe(strand, model, seed, folder);
       return;
     }
     // The paper's own weights are tried on the tasks that they were not chosen for, too.
     const elsewhere = family === "pase" && pretext === "sparsemax";
     for (const task of TASKS) {
-      const folder = await this.pretrained(family, pretext, task, seed);
+      const folder = await this.pretrained(strand, family, pretext, task, seed);
       if (folder === undefined) continue;
       const tasks = elsewhere ? TASKS : [task];
-      await this.probe(model, seed, folder, tasks, task);
+      await this.probe(strand, model, seed, folder, tasks, task);
     }
   }
 
@@ -112,6 +140,7 @@ export class Study {
 
   /** The folder of a pre-trained model; undefined where its run failed. Equal weights are trained once. */
   private async pretrained(
+    strand: Strand,
     family: Family,
     pretext: Pretext,
     task: Task,
@@ -134,8 +163,7 @@ export class Study {
       finished(recipe, out, data.pretraining, signal),
     );
     if (done?.error !== undefined) {
-      const said = `${family} ${pretext}, seed ${seed}: ${done.error}`;
-      if (!this.failed.includes(said)) this.failed.push(said);
+      strand.failed.push(`${family} ${pretext}, seed ${seed}: ${done.error}`);
       return undefined;
     }
     return out;
@@ -143,6 +171,7 @@ export class Study {
 
   /** Heads on one model's hidden states, which are computed once for all of them. @param own the task of its weights, if any */
   private async probe(
+    strand: Strand,
     model: string,
     seed: number,
     folder: string,
@@ -165,13 +194,13 @@ export class Study {
       ),
     );
     if (done?.error !== undefined)
-      this.failed.push(`${model} on ${tasks.join(", ")}, seed ${seed}: ${done.error}`);
+      strand.failed.push(`${model} on ${tasks.join(", ")}, seed ${seed}: ${done.error}`);
     for (const task of tasks) {
       const headline = done?.result?.find((result) => result.task === data.probes[task].name)?.headline;
       if (headline === undefined) continue;
       const error = headline.higher ? 1 - headline.value : headline.value;
       const said = own === undefined || own === task ? model : `${model} for ${own}`;
-      this.rows.push({ model: said, task, seed, error });
+      strand.rows.push({ model: said, task, seed, error });
     }
   }
 }

@@ -6,7 +6,7 @@ import { mergedAndProbed, mergeModels } from "../alpha-sweep.ts";
 import { type Probed, probeModel } from "../probing.ts";
 import type { Tuning } from "./data.ts";
 import { learnedNothing, type Size, type Tuned, tune, tuningRecipe, type Variant } from "./tune.ts";
-import type { Work } from "./work.ts";
+import { allOf, type Work } from "./work.ts";
 
 /** Speech-FT's alpha. */
 export const ALPHA = 0.25;
@@ -199,12 +199,6 @@ export class Study {
       ...{ steps: size.probeSteps, signal, log: (line: string) => log(`  ${line}`) },
     };
   }
-}
-
-/** Waits for all, also where one fails: nothing goes on unseen. @throws what the first failed with */
-async function allOf(pieces: readonly Promise<void>[]): Promise<void> {
-  const failed = (await Promise.allSettled(pieces)).find(({ status }) => status === "rejected");
-  if (failed?.status === "rejected") throw failed.reason;
 }
 
 const slug = (text: string) => text.replace(/[^\w.+-]+/g, "-");

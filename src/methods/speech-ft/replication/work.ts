@@ -42,6 +42,7 @@ export class Work {
   private readonly began = performance.now();
   private readonly times = new Map<string, number[]>();
   private readonly planned = new Set<string>();
+  private readonly inHand = new Map<string, Promise<unknown>>();
   private count = 0;
   private running = 0;
   private readonly waiting: (() => void)[] = [];
@@ -51,7 +52,7 @@ export class Work {
   }
 
   /**
-   * A piece's result; undefined in a plan where it is not done yet.
+   * A piece's result; undefined in a plan where it is not done yet. One that is being made is waited for, not made twice.
    * @param key what the result depends on: one of another key is refused
    * @throws Stopped where there is no time left for it
    */
@@ -73,6 +74,21 @@ export class Work {
       this.planned.add(name);
       return undefined;
     }
+    const begun = this.inHand.get(name) as Promise<Done<T>> | undefined;
+    if (begun) return begun;
+    const promise = this.kept(kind, name, key, file, run);
+    this.inHand.set(name, promise);
+    try {
+      return await promise;
+    } finally {
+      this.inHand.delete(name);
+    }
+  }
+
+  /** Makes a piece when it is its turn, and writes its result. */
+  private async kept<T>(
+    ...[kind, name, key, file, run]: [string, string, string, string, () => Promise<T>]
+  ): Promise<Done<T>> {
     await this.turn();
     try {
       const done = await this.make(kind, name, run);
@@ -130,4 +146,10 @@ export class Work {
   private elapsed(): number {
     return (performance.now() - this.began) / 1000;
   }
+}
+
+/** Waits for all, also where one fails: nothing goes on unseen. @throws what the first failed with */
+export async function allOf(pieces: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(pieces)).find(({ status }) => status === "rejected");
+  if (failed?.status === "rejected") throw failed.reason;
 }

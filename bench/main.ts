@@ -38,6 +38,7 @@ const USAGE = `npm run bench -- NAME [options]
   --threads N       default 2
   --share F         probe: that share of the recordings and updates (default 1); select: of the utterances; decode: n-grams as a share of
                     LibriSpeech's 4-gram (default 0.05)
+  --upstream NAME   probe: base (default) or small
   --json            one object a line`;
 
 const { values, positionals } = parseArgs({
@@ -48,6 +49,7 @@ const { values, positionals } = parseArgs({
     only: { type: "string", default: "" },
     threads: { type: "string", default: "2" },
     share: { type: "string" },
+    upstream: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -140,6 +142,7 @@ if (values.help || name === undefined) console.log(USAGE);
 else if (Object.hasOwn(BENCHES, name))
   await BENCHES[name]({
     ...{ json: values.json, rounds, threads, only: values.only, peer: values.peer },
+    upstream: values.upstream,
     share: values.share === undefined ? undefined : Number(values.share),
   });
 else {

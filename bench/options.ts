@@ -10,4 +10,6 @@ export interface BenchOptions {
   readonly peer?: string;
   /** How much of the whole is done, to try it; the bench's own default where undefined. */
   readonly share?: number;
+  /** The size of the model, by name; the bench's own default where undefined. */
+  readonly upstream?: string;
 }

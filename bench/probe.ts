@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { hash32 } from "../src/random.ts";
 import {
   type FrozenUpstream,
   type ProbeReport,
@@ -11,22 +12,25 @@ import {
 } from "../src/superb/index.ts";
 import type { BenchOptions } from "./options.ts";
 
-/** wav2vec 2.0 in small, 20 ms a frame, random weights: what a workstation pre-trains. */
-const SMALL = {
-  model_type: "wav2vec2",
-  hidden_size: 128,
-  num_hidden_layers: 4,
-  num_attention_heads: 4,
-  intermediate_size: 512,
-  conv_dim: [64, 128, 128, 128, 128],
-  conv_kernel: [10, 8, 4, 4, 4],
-  conv_stride: [5, 4, 4, 2, 2],
-  num_feat_extract_layers: 5,
-  num_conv_pos_embeddings: 32,
-  num_conv_pos_embedding_groups: 4,
-  feat_extract_norm: "layer",
-  do_stable_layer_norm: true,
-  conv_bias: true,
+/** Random weights, 20 ms a frame: wav2vec2-base's layout, and wav2vec 2.0 in small, what a workstation pre-trains. */
+const UPSTREAMS: Readonly<Record<string, Record<string, unknown>>> = {
+  base: { model_type: "wav2vec2" },
+  small: {
+    model_type: "wav2vec2",
+    hidden_size: 128,
+    num_hidden_layers: 4,
+    num_attention_heads: 4,
+    intermediate_size: 512,
+    conv_dim: [64, 128, 128, 128, 128],
+    conv_kernel: [10, 8, 4, 4, 4],
+    conv_stride: [5, 4, 4, 2, 2],
+    num_feat_extract_layers: 5,
+    num_conv_pos_embeddings: 32,
+    num_conv_pos_embedding_groups: 4,
+    feat_extract_norm: "layer",
+    do_stable_layer_norm: true,
+    conv_bias: true,
+  },
 };
 
 interface Measured {
@@ -36,11 +40,15 @@ interface Measured {
   report: ProbeReport;
 }
 
-/** A task on every so manieth of its recordings, with as many fewer updates: each recording is heard as often as before. */
+/**
+ * A task on a share of the recordings, drawn by their ids, so that tasks have them in common as before, with as many fewer updates: each
+ * recording is heard as often.
+ */
 function thinned(task: ProbeTask, share: number): ProbeTask {
   const every = Math.round(1 / share);
-  const some = (indices: readonly number[]) => indices.filter((_, i) => i % every === 0);
-  const { parts, recipe } = task;
+  const { items, parts, recipe } = task;
+  const some = (indices: readonly number[]) =>
+    indices.filter((i) => hash32(items[i].utterance.id) % every === 0);
   return {
     ...task,
     parts: { train: some(parts.train), valid: some(parts.valid), test: some(parts.test) },
@@ -56,7 +64,12 @@ function thinned(task: ProbeTask, share: number): ProbeTask {
  * The miniature suite with cached hidden states, a second model on the same cache folder, and the same suite with hidden
  * states computed whenever they are heard. `only` names tasks; `share` is how much of their recordings and updates is used.
  */
-export async function benchProbe({ json, only, threads, share = 1 }: BenchOptions): Promise<void> {
+export async function benchProbe(options: BenchOptions): Promise<void> {
+  const { json, only, threads, share = 1, upstream: size = "base" } = options;
+  const config = UPSTREAMS[size];
+  if (config === undefined)
+    throw new Error(`--upstream ${size}: it can be ${Object.keys(UPSTREAMS).join(" or ")}`);
+
   const tasks: ProbeTask[] = [];
   for (const entry of tasksNamed(only || "miniature"))
     tasks.push(...(await entry.prepare("../shared/data")).map((task) => thinned(task, share)));
@@ -70,15 +83,16 @@ export async function benchProbe({ json, only, threads, share = 1 }: BenchOption
   };
   try {
     const cache = join(folder, "cache");
-    const cached = await run(await upstreamFrom("first", SMALL, { seed: 1, threads }), cache);
-    const second = await run(await upstreamFrom("second", SMALL, { seed: 2, threads }), cache);
-    const again = await run(await upstreamFrom("first", SMALL, { seed: 1, threads }), cache);
-    const recomputed = await run(await upstreamFrom("first", SMALL, { seed: 1, threads }));
+    const made = (seed: number) => upstreamFrom(seed === 1 ? "first" : "second", config, { seed, threads });
+    const cached = await run(await made(1), cache);
+    const second = await run(await made(2), cache);
+    const again = await run(await made(1), cache);
+    const recomputed = await run(await made(1));
     const same = cached.report.results.every(
       ({ metrics }, i) => JSON.stringify(metrics) === JSON.stringify(recomputed.report.results[i].metrics),
     );
     const row = {
-      name: `probe: ${tasks.map(({ name }) => name).join(", ")}${share < 1 ? `, ${share} of recordings and updates` : ""}`,
+      name: `probe of ${size}: ${tasks.map(({ name }) => name).join(", ")}${share < 1 ? `, ${share} of recordings and updates` : ""}`,
       heard: { cached: cached.report.features.computed, recomputed: recomputed.report.features.computed },
       seconds: timesOf((each) => each.seconds),
       cpuSeconds: timesOf((each) => each.cpuSeconds),

@@ -2,12 +2,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { f32, i32 } from "../../src/runtime/program.ts";
+import { f16, i32 } from "../../src/runtime/program.ts";
 import { entryOf } from "../../src/superb/catalogue.ts";
 import type { Batch } from "../../src/superb/head.ts";
 import { BATCH_FLOATS } from "../../src/superb/hearing.ts";
 import type { LearnedTask } from "../../src/superb/task.ts";
 import { HeadTrainer } from "../../src/superb/trainer.ts";
+import { floatToHalf } from "../../src/weights/half.ts";
 import * as trees from "../../test/superb/trees.ts";
 import type { HeadRow } from "../heads.ts";
 import { median } from "../worker-process.ts";
@@ -35,14 +36,14 @@ const upstream = {
 const { batch } = task.recipe;
 // As much at once as a probe takes.
 const part = Math.max(1, Math.min(batch, Math.floor(BATCH_FLOATS / (layers * frames * dim))));
-const values = Float32Array.from({ length: layers * part * frames * dim }, (_, i) =>
-  Math.sin(i * 0.37 + (i % 911)),
+const values = Uint16Array.from({ length: layers * part * frames * dim }, (_, i) =>
+  floatToHalf(Math.sin(i * 0.37 + (i % 911))),
 );
 const batchOf = (first: number, count: number, of: readonly number[]): Batch => ({
   positions: Array.from({ length: count }, (_, i) => (first + i) % of.length),
   frames: new Array<number>(count).fill(frames),
   inputs: {
-    features: f32([layers, count, frames, dim], values.subarray(0, layers * count * frames * dim)),
+    features: f16([layers, count, frames, dim], values.subarray(0, layers * count * frames * dim)),
     frames: i32([count], new Array<number>(count).fill(frames)),
   },
 });

@@ -329,8 +329,10 @@ export const where = (condition: Tensor, a: Operand, b: Operand): Tensor => {
   return whereOp([condition, lift(a, dtype), lift(b, dtype)], none)[0];
 };
 
-const ONNX_CAST: Record<DType, number> = { f32: 1, i32: 6, i64: 7, bool: 9, u32: 12 };
-const castOp = defineOp<{ to: DType }>({
+/** Nothing becomes a half: they only come in. */
+type CastTo = Exclude<DType, "f16">;
+const ONNX_CAST: Record<CastTo, number> = { f32: 1, i32: 6, i64: 7, bool: 9, u32: 12 };
+const castOp = defineOp<{ to: CastTo }>({
   name: "cast",
   doc: "The same numbers as another dtype; a gradient passes only between floats.",
   infer: ([x], { to }) => [{ shape: x.shape, dtype: to }],
@@ -346,13 +348,14 @@ const castOp = defineOp<{ to: DType }>({
   samples: [
     { inputs: [{ shape: [3, 2], dtype: "i32", range: [-5, 5] }], attrs: { to: "f32" } },
     { inputs: [{ shape: [4], dtype: "bool" }], attrs: { to: "f32" } },
+    { inputs: [{ shape: [2, 9], dtype: "f16", range: [-2048, 2048] }], attrs: { to: "f32" } },
     // Simplification takes it away, but its gradient rule is still a rule.
     { inputs: [{ shape: [2, 3] }], attrs: { to: "f32" } },
   ],
   simplify: ([x], { to }) => (x.dtype === to ? x : undefined),
 });
 
-export const cast = (x: Tensor, to: DType): Tensor => castOp([x], { to })[0];
+export const cast = (x: Tensor, to: CastTo): Tensor => castOp([x], { to })[0];
 
 const geluOp = defineOp<None>({
   name: "gelu",

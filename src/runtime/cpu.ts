@@ -11,7 +11,10 @@ import type { Program, ProgramOptions, Value, Values } from "./program.ts";
 
 const LEVELS = { disabled: 0, basic: 1, extended: 2, all: 99 } as const;
 const DTYPE = new Map(Object.entries(ONNX_TYPE).map(([name, type]) => [type, name as DType]));
-const ARRAYS = { f32: Float32Array, i32: Int32Array, u32: Uint32Array, i64: BigInt64Array, bool: Uint8Array };
+const ARRAYS = {
+  ...{ f32: Float32Array, f16: Uint16Array, bool: Uint8Array },
+  ...{ i32: Int32Array, u32: Uint32Array, i64: BigInt64Array },
+};
 
 /** Compiles a traced graph for the processor. */
 export async function compile(graph: Graph, options: ProgramOptions = {}): Promise<Program> {

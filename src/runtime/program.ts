@@ -1,7 +1,7 @@
 import type { DType } from "../tensor/tensor.ts";
 
-/** Numbers as the runtime holds them; booleans as bytes. */
-export type Values = Float32Array | Int32Array | Uint32Array | BigInt64Array | Uint8Array;
+/** Numbers as the runtime holds them; booleans as bytes, half floats as their bits. */
+export type Values = Float32Array | Uint16Array | Int32Array | Uint32Array | BigInt64Array | Uint8Array;
 
 /** An array with its shape: what goes into and comes out of a compiled graph. */
 export interface Value {
@@ -11,6 +11,7 @@ export interface Value {
 }
 
 export const f32 = (shape: readonly number[], data: Float32Array): Value => ({ dtype: "f32", shape, data });
+export const f16 = (shape: readonly number[], data: Uint16Array): Value => ({ dtype: "f16", shape, data });
 export const i32 = (shape: readonly number[], data: Int32Array | readonly number[]): Value => ({
   dtype: "i32",
   shape,

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { loadUtterance, normalizeSamples } from "../corpus/load-audio.ts";
 import type { Utterance } from "../corpus/manifest.ts";
 import { quote, UserError } from "../errors.ts";
-import { f32, type Value } from "../runtime/program.ts";
+import { f16, type Value } from "../runtime/program.ts";
 import { UtteranceHasher } from "../train/lineage.ts";
 import { floatToHalf, halfTable } from "../weights/half.ts";
 import { type FeatureCache, type Features, featureBytes } from "./cache.ts";
@@ -144,20 +144,18 @@ function crop(wave: Float32Array, samples: number, id: string): Float32Array {
   return wave.subarray(start, start + samples);
 }
 
-/** A batch of features as graph inputs: `features` [layers, batch, frames, dim], zero where padded, and `frames` i32 [batch]. */
+/** A batch of features as graph inputs: `features` [layers, batch, frames, dim] in halves, zero where padded, and `frames` i32 [batch]. */
 export function batchOf(all: readonly Features[]): { features: Value; frames: number[] } {
   const { layers, dim } = all[0];
   const frames = all.map((each) => each.frames);
   const longest = Math.max(...frames);
-  const values = new Float32Array(layers * all.length * longest * dim);
-  const floats = halfTable();
+  const values = new Uint16Array(layers * all.length * longest * dim);
   for (const [row, { frames, values: halves }] of all.entries()) {
     const size = frames * dim;
     for (let layer = 0; layer < layers; layer++) {
       const to = (layer * all.length + row) * longest * dim;
-      const from = layer * size;
-      for (let i = 0; i < size; i++) values[to + i] = floats[halves[from + i]];
+      values.set(halves.subarray(layer * size, (layer + 1) * size), to);
     }
   }
-  return { features: f32([layers, all.length, longest, dim], values), frames };
+  return { features: f16([layers, all.length, longest, dim], values), frames };
 }

@@ -94,9 +94,9 @@ export class Head {
   /** The learned sum of features that were computed before. */
   private features(table: ParameterTable, declare: (tensor: Tensor) => Tensor) {
     const [batch, width] = [symbol("batch"), symbol("frames")];
-    const features = declare(ops.input("features", [this.layers, batch, width, this.dim]));
+    const features = declare(ops.input("features", [this.layers, batch, width, this.dim], "f16"));
     const frames = declare(ops.input("frames", [batch], "i32"));
-    return { x: weightedSum(features, table), frames, width };
+    return { x: weightedSum(ops.cast(features, "f32"), table), frames, width };
   }
 
   /** Warped and masked features; the random parts are inputs. */

@@ -2,7 +2,7 @@ import { bindDim } from "./dims.ts";
 import type { Graph } from "./graph.ts";
 import { type Node, type Tensor, topological } from "./tensor.ts";
 
-const BYTES = { f32: 4, i32: 4, u32: 4, i64: 8, bool: 1 } as const;
+const BYTES = { f32: 4, f16: 2, i32: 4, u32: 4, i64: 8, bool: 1 } as const;
 
 /**
  * Bytes that the values of a graph hold at the worst moment of a run, without its inputs, constants and the outputs that

@@ -1,7 +1,7 @@
 import { type Dim, dimKey, type Shape, showShape } from "./dims.ts";
 
 /** What training needs on every target; narrower floats exist only at the edges (reading weights, exporting). */
-export type DType = "f32" | "i32" | "i64" | "u32" | "bool";
+export type DType = "f32" | "f16" | "i32" | "i64" | "u32" | "bool";
 export interface TensorType {
   readonly shape: Shape;
   readonly dtype: DType;

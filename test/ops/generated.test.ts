@@ -3,6 +3,7 @@ import { compile } from "../../src/runtime/cpu.ts";
 import type { Value } from "../../src/runtime/program.ts";
 import { evaluate } from "../../src/tensor/evaluate.ts";
 import type { DType, NdArray } from "../../src/tensor/tensor.ts";
+import { floatToHalf } from "../../src/weights/half.ts";
 import { cases, draw, GRADIENT_BAR, gradientChecks, isDifferentiable } from "./check.ts";
 
 // Every operation, each of its samples: the emitted graph against the float64 reference, and the gradient rule
@@ -11,6 +12,7 @@ import { cases, draw, GRADIENT_BAR, gradientChecks, isDifferentiable } from "./c
 const ARRAYS = { f32: Float32Array, i32: Int32Array, u32: Uint32Array, bool: Uint8Array } as const;
 function value(dtype: DType, { shape, data }: NdArray): Value {
   if (dtype === "i64") return { dtype, shape, data: BigInt64Array.from(data, (v) => BigInt(v)) };
+  if (dtype === "f16") return { dtype, shape, data: Uint16Array.from(data, floatToHalf) };
   return { dtype, shape, data: ARRAYS[dtype].from(data) };
 }
 

@@ -14,7 +14,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import * as ops from "../../src/ops/index.ts";
 import { random } from "../../src/random.ts";
 import { compile } from "../../src/runtime/cpu.ts";
-import { f32 } from "../../src/runtime/program.ts";
+import { f32, type Value } from "../../src/runtime/program.ts";
 import { FeatureCache, type Features, featureBytes } from "../../src/superb/cache.ts";
 import { batchOf, hiddenState, toFeatures } from "../../src/superb/features.ts";
 import { floatToHalf, halfTable } from "../../src/weights/half.ts";
@@ -57,6 +57,9 @@ function states(frames: number, dim: number) {
   return { frames, layers: [layer(0, 1), layer(-2, 0.1), layer(300, 40)] };
 }
 
+/** What a graph casts the halves of a batch to. */
+const floatsOf = ({ data }: Value) => Float32Array.from(data as Uint16Array, (bits) => halfTable()[bits]);
+
 describe("features", () => {
   test("are layer norm without weights, as the graph's layer norm has it", async () => {
     const hidden = states(5, 24);
@@ -72,7 +75,7 @@ describe("features", () => {
     const { features: batch } = batchOf([features]);
     for (const [i, layer] of hidden.layers.entries()) {
       const { y: expected } = await program.run({ x: f32([5, 24], layer) });
-      const got = (batch.data as Float32Array).subarray(i * 120, (i + 1) * 120);
+      const got = floatsOf(batch).subarray(i * 120, (i + 1) * 120);
       // Halves have 11 bits.
       for (const [k, value] of (expected.data as Float32Array).entries())
         expect(Math.abs(got[k] - value)).toBeLessThan(2 ** -11 * Math.max(1, Math.abs(value)) + 1e-5);
@@ -92,7 +95,7 @@ describe("features", () => {
     const layer = Float32Array.from([4, 4.5, -3, 0.25]);
     const features = toFeatures({ frames: 2, layers: [layer] });
     expect([...hiddenState(features, 0)]).toEqual([...layer]);
-    expect([...(batchOf([features]).features.data as Float32Array)]).toEqual([...layer]);
+    expect([...floatsOf(batchOf([features]).features)]).toEqual([...layer]);
   });
 
   test("stand side by side in a batch, padded with zeros", () => {
@@ -104,14 +107,13 @@ describe("features", () => {
     ]);
     const at = (layer: number, row: number, frame: number) =>
       Array.from(
-        (features.data as Float32Array).subarray(
+        floatsOf(features).subarray(
           ((layer * 2 + row) * 3 + frame) * 4,
           ((layer * 2 + row) * 3 + frame) * 4 + 4,
         ),
       );
     expect(at(1, 0, 2)).toEqual([0, 0, 0, 0]);
-    const table = halfTable();
-    expect(at(2, 1, 1)).toEqual(Array.from(b.values.subarray(28, 32), (bits) => table[bits]));
+    expect(at(2, 1, 1)).toEqual(Array.from(b.values.subarray(28, 32), (bits) => halfTable()[bits]));
   });
 });
 

@@ -42,7 +42,7 @@ const IR_VERSIONS: Readonly<Record<number, bigint>> = {
 };
 export const OPSETS: readonly number[] = Object.keys(IR_VERSIONS).map(Number);
 
-export const ONNX_TYPE: Record<DType, number> = { f32: 1, i32: 6, i64: 7, bool: 9, u32: 12 };
+export const ONNX_TYPE: Record<DType, number> = { f32: 1, i32: 6, i64: 7, bool: 9, f16: 10, u32: 12 };
 const ATTRIBUTE_TYPE = { FLOAT: 1, INT: 2, STRING: 3, GRAPH: 5, FLOATS: 6, INTS: 7 };
 
 /**
@@ -352,6 +352,7 @@ function attributeProto(name: string, value: OnnxAttributes[string]): Attribute 
 }
 
 function rawBytes(dtype: DType, values: ArrayLike<number>): Uint8Array {
+  if (dtype === "f16") throw new Error("constants are not half floats: only inputs are, to be cast");
   const typed =
     dtype === "f32"
       ? Float32Array.from(values)

@@ -18,7 +18,9 @@ const TYPES = {
   13: { type: "u64", array: BigUint64Array },
 } as const;
 type TypeNumber = keyof typeof TYPES;
-export type OnnxType = (typeof TYPES)[TypeNumber]["type"];
+/** Half floats may come in; numbers that a file holds cannot be halves. */
+export type OnnxType = (typeof TYPES)[TypeNumber]["type"] | "f16";
+const HALF = 10;
 export type OnnxArray = InstanceType<(typeof TYPES)[TypeNumber]["array"]>;
 
 export interface OnnxTensor {
@@ -143,7 +145,7 @@ class Reader {
     const { elemType, shape } = type.value.value;
     return {
       name,
-      type: this.known(elemType, name).type,
+      type: elemType === HALF ? "f16" : this.known(elemType, name).type,
       shape: (shape?.dim ?? []).map(({ value }) => {
         if (value.case === "dimValue") return this.size(value.value, name);
         return value.case === "dimParam" && value.value !== "" ? value.value : undefined;

@@ -144,9 +144,13 @@ export function miniatureDigits(root: string): ProbeTask {
   );
 }
 
-/** Whether two sentences are by the same of 12 speakers that the probe did not hear: all pairs of their sentences. */
-export function miniatureVerification(root: string): Promise<ProbeTask> {
-  const parts = sharedParts(root, "speechocean762");
+/**
+ * Whether two sentences are by the same of 12 speakers that the probe did not hear: all pairs of their sentences.
+ * @param kept which recordings take part; default all
+ */
+export function miniatureVerification(root: string, kept = (_: Utterance) => true): Promise<ProbeTask> {
+  const { train, test } = sharedParts(root, "speechocean762");
+  const parts = { train: train.filter(kept), test: test.filter(kept) };
   const labelled = ({ labels, ...u }: Utterance) => ({ ...u, labels: { ...labels, speaker: speakerOf(u) } });
   // The last head counts: choosing one by the trials would make them part of the training.
   const { best: _, ...base } = recipe(600, 16, 1e-3, "eer", false);

@@ -136,9 +136,10 @@ const lstmOp = defineOp<ScanAttrs>({
   },
   samples: [false, true].map((reverse) => ({
     inputs: [
-      { shape: [4, 2, 12] },
+      { shape: [5, 2, 12] },
       { shape: [12, 3] },
-      { shape: [4, 2, 1], values: [1, 1, 1, 1, 1, 0, 1, 0] },
+      // A hole too: what a frame that is not valid passes on shows only where valid ones follow.
+      { shape: [5, 2, 1], values: [1, 1, 1, 1, 1, 0, 1, 1, 1, 0] },
     ],
     attrs: { reverse },
   })),

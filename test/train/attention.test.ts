@@ -107,12 +107,14 @@ test("a recurrent language model over the same pieces is trained, resumed, and j
   const decoding = { lm: join(folder, "lm"), beam: 6, lmWeight: 0.3 };
   const { metrics } = await evaluateRun(out, "train", { ...options, decoding });
   expect(metrics["attention.wer"]).toBeLessThan(0.1);
-  // With nothing but the language model left, all sentences are its favourite one.
+  // With next to nothing but the language model left, sentences do not follow the sound any more. Where one may end still does,
+  // so that of its nearly equal favourites it may be one or the other.
   const alone = await evaluateRun(out, "train", { ...options, decoding: { ...decoding, lmWeight: 1000 } });
+  expect(alone.metrics["attention.wer"]).toBeGreaterThan(0.4);
   const heard = alone.predictions.map(
     ({ answers: { attention } }) => attention.kind === "sequence" && attention.text.heard,
   );
-  expect(new Set(heard).size).toBe(1);
+  expect(new Set(heard).size).toBeLessThanOrEqual(3);
 }, 180_000);
 
 test("says what does not fit", async () => {

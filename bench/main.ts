@@ -38,7 +38,7 @@ const USAGE = `npm run bench -- NAME [options]
   --threads N       default 2
   --share F         probe: that share of the recordings and updates (default 1); select: of the utterances; decode: n-grams as a share of
                     LibriSpeech's 4-gram (default 0.05)
-  --upstream NAME   probe: base (default) or small
+  --upstream NAME   probe: base (default; the whole suite takes some ten hours, --share 0.02 some twenty minutes) or small
   --json            one object a line`;
 
 const { values, positionals } = parseArgs({

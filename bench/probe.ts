@@ -74,7 +74,6 @@ export async function benchProbe(options: BenchOptions): Promise<void> {
   const config = UPSTREAMS[size];
   if (config === undefined)
     throw new Error(`--upstream ${size}: it can be ${Object.keys(UPSTREAMS).join(" or ")}`);
-
   const tasks: ProbeTask[] = [];
   const every = Math.round(1 / share);
   for (const entry of tasksNamed(only || "miniature")) {

@@ -7,7 +7,7 @@ import type { FrozenUpstream } from "./upstream.ts";
 
 /** Samples of a batch of audio that an upstream which trains hears at once: 80 s. */
 const BATCH_SAMPLES = 80 * 16_000;
-/** Floats of a batch of features that are held at once: 256 MB. */
+/** Numbers of a batch of features that are held at once: 128 MB as halves, 256 MB as the graph's floats. */
 export const BATCH_FLOATS = 2 ** 26;
 /** A head that can be asked: one in training, or one with its parameters as a pack has them. */
 export interface Asked {

@@ -1,6 +1,6 @@
 import { type Dim, dimKey, type Shape, showShape } from "./dims.ts";
 
-/** What training needs on every target; narrower floats exist only at the edges (reading weights, exporting). */
+/** What training needs on every target; narrower floats exist only at the edges: in files, and `f16` as inputs that are cast. */
 export type DType = "f32" | "f16" | "i32" | "i64" | "u32" | "bool";
 export interface TensorType {
   readonly shape: Shape;

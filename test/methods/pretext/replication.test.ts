@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { speechCandidates } from "../../../src/methods/pretext/candidates.ts";
-import { dataOf } from "../../../src/methods/pretext/replication/data.ts";
+import { type Data, dataOf } from "../../../src/methods/pretext/replication/data.ts";
 import { claimsOf, gains, rankingsOf, section } from "../../../src/methods/pretext/replication/section.ts";
 import { FULL, SMALLEST, TASKS } from "../../../src/methods/pretext/replication/size.ts";
 import { type Row, recipeOf, Study } from "../../../src/methods/pretext/replication/study.ts";
@@ -24,7 +24,10 @@ const mu = { mfcc: 0.4, spectralFlatness: 0.3, octaveIntensity: 0.2, chroma: 0.1
 const put = (name: string, all: Record<string, number>, always: Record<string, number>) =>
   writeFileSync(
     join(root, name),
-    JSON.stringify({ always, weights: all, choices: [{ method: "sparsemax", weights: all }] }),
+    JSON.stringify({
+      ...{ always, weights: all },
+      choices: ["sparsemax", "softmax", "mrmr", "rfe", "all"].map((method) => ({ method, weights: all })),
+    }),
   );
 put("weights.json", weights, { mel: 1, mfcc: 1 });
 put(
@@ -127,6 +130,47 @@ describe("the runs", () => {
     });
     const seconds = Object.entries(work.left).reduce((sum, [kind, n]) => sum + n * work.expected(kind)!, 0);
     expect(seconds / 3600).toBeLessThan(2.5);
+  });
+});
+
+describe("the order of rows", () => {
+  /** Work whose pieces all come to the same, each after its own time. */
+  class Timed extends Work {
+    private readonly milliseconds: (name: string) => number;
+    constructor(milliseconds: (name: string) => number) {
+      super({ folder: root, planOnly: false, signal, log });
+      this.milliseconds = milliseconds;
+    }
+    override async do<T>(kind: string, name: string) {
+      await new Promise((done) => setTimeout(done, this.milliseconds(name)));
+      const results = TASKS.map((task) => ({ task, headline: { metric: "per", higher: false, value: 0.5 } }));
+      return { seconds: 0, result: (kind.startsWith("probe") ? results : {}) as T };
+    }
+  }
+
+  it("is one, in whatever order the pieces end", async () => {
+    for (const task of TASKS) {
+      mkdirSync(join(root, "selection", task), { recursive: true });
+      for (const name of ["weights.json", "weights-sparsemax+.json", "weights-spectral+.json"])
+        cpSync(join(root, name), join(root, "selection", task, name));
+    }
+    const probes = Object.fromEntries(TASKS.map((task) => [task, { name: task }]));
+    const data = { pretraining: root, probes } as unknown as Data;
+    const rowsOf = async (milliseconds: (name: string) => number) => {
+      const setup = { data, size: { ...SMALLEST, seeds: [1, 2] }, folder: root, threads: 1, signal, log };
+      const study = new Study(setup, new Timed(milliseconds));
+      await study.run();
+      return study.rows.map(({ model, task, seed }) => `${model}, ${task}, ${seed}`);
+    };
+    const early = await rowsOf(() => 0);
+    expect(new Set(early).size).toBe(early.length);
+    const late = await rowsOf((name) => (name.length * 7) % 20);
+    expect(late).toEqual(early);
+    expect(await rowsOf((name) => 20 - ((name.length * 7) % 20))).toEqual(early);
+    expect(early.slice(0, 4)).toEqual([
+      ...TASKS.map((task) => `log-mel, ${task}, 1`),
+      "pase no labels, phonemes, 1",
+    ]);
   });
 });
 

@@ -11,6 +11,9 @@ import { allOf, type Work } from "./work.ts";
 /** Speech-FT's alpha. */
 export const ALPHA = 0.25;
 
+/** What is learned in several ways at once. */
+const PAIR: readonly Tuning[] = ["phonemes", "speakers"];
+
 /** What a replication knows of one model with one seed. */
 export interface Row {
   /** Such as "stable phonemes, alpha 0.25". */
@@ -66,10 +69,9 @@ export class Study {
     for (const seed of size.seeds) {
       const first = this.probe("pre-trained", seed, base, this.strand());
       const singles = size.tuning.map((task) => this.single(task, seed, this.strand()));
-      await allOf([first, ...singles]);
-      // Made of the single tasks' models.
-      if (size.tuning.includes("phonemes") && size.tuning.includes("speakers"))
-        await this.several(seed, this.strand());
+      // Made of the single tasks' models, which are waited for where they are not done.
+      const several = PAIR.every((task) => size.tuning.includes(task)) ? this.several(seed) : [];
+      await allOf([first, ...singles, ...several]);
     }
   }
 
@@ -107,25 +109,38 @@ export class Study {
   }
 
   /** Table 4: phonemes and speakers in four ways, each with and without the pull back. */
-  private async several(seed: number, rows: Row[]): Promise<void> {
-    const { base, folder } = this.setup;
-    const pair: Tuning[] = ["phonemes", "speakers"];
-    const both = await this.tuned(pair, { kind: "stable" }, seed);
-    for (const alpha of [ALPHA, 1]) await this.merged("multi-task", seed, base, [both], { alpha }, rows);
-    const singles = [];
-    for (const task of pair) singles.push(await this.tuned([task], { kind: "stable" }, seed));
-    for (const method of ["linear", "ties"] as const)
+  private several(seed: number): Promise<void>[] {
+    const { base } = this.setup;
+    const together = async (rows: Row[]) => {
+      const both = await this.tuned(PAIR, { kind: "stable" }, seed);
+      for (const alpha of [ALPHA, 1]) await this.merged("multi-task", seed, base, [both], { alpha }, rows);
+    };
+    const merged = async (method: "linear" | "ties", rows: Row[]) => {
+      const singles = await Promise.all(PAIR.map((task) => this.tuned([task], { kind: "stable" }, seed)));
       for (const alpha of [ALPHA, 1]) await this.merged(method, seed, base, singles, { method, alpha }, rows);
-    const [first] = singles;
+    };
+    return [
+      together(this.strand()),
+      merged("linear", this.strand()),
+      merged("ties", this.strand()),
+      this.sequential(seed, this.strand()),
+    ];
+  }
+
+  /** The second task after the first. */
+  private async sequential(seed: number, rows: Row[]): Promise<void> {
+    const { base, folder } = this.setup;
+    const [one, other] = PAIR;
+    const first = await this.tuned([one], { kind: "stable" }, seed);
     if (first === undefined) return;
     // Without the pull back: speakers from the phoneme model as it is.
-    const plain = await this.tuned(["speakers"], { kind: "stable" }, seed, first, "sequential");
+    const plain = await this.tuned([other], { kind: "stable" }, seed, first, "sequential");
     if (plain !== undefined) await this.probe("sequential, alpha 1", seed, plain, rows);
     const half = join(folder, "models", `sequential-${seed}`);
     if (!this.work.planning && !existsSync(half))
       mergeModels(base, [first], mergeSpec({ method: "interpolate", alpha: ALPHA }, 1), half);
     await this.probe(`sequential, first stage, alpha ${ALPHA}`, seed, half, rows);
-    const second = await this.tuned(["speakers"], { kind: "stable" }, seed, half, "sequential-merged");
+    const second = await this.tuned([other], { kind: "stable" }, seed, half, "sequential-merged");
     await this.merged("sequential", seed, half, [second], { alpha: ALPHA }, rows);
   }
 

@@ -175,7 +175,8 @@ export function section(input: SectionInput): string | undefined {
     return `${task} (${one.headline.metric} ${one.headline.higher ? "↑" : "↓"})`;
   });
   const claims = claimsOf(rows, runs, size);
-  const failed = runs.filter(({ failed: lost }) => lost);
+  // With several jobs they end in any order.
+  const failed = runs.filter(({ failed: lost }) => lost).sort((a, b) => a.name.localeCompare(b.name));
   return [
     `Real speech (speechocean762, wakewords, barista), starting from \`${base}\`; made by \`${command}\`. Fine-tuning for ${size.tuning.map((task) => `${size.steps[task]} steps on ${task}`).join(", ")}; seeds ${size.seeds.join(", ")}. Probes are voxsmith's miniature suite on frozen models; numbers are per cent on test parts, ± the standard deviation over seeds. The last column is the mean over probes of accuracy or 1 − error rate. None of these numbers can be compared with the paper's, only their order.`,
     "",

@@ -103,6 +103,39 @@ describe("several jobs", () => {
   });
 });
 
+describe("a plan", () => {
+  /** The first seed is done, and lambda 1 was its best. */
+  class FirstSeed extends Work {
+    readonly wanted: string[] = [];
+    constructor() {
+      super({ folder: root, planOnly: true, signal, log });
+    }
+    override async do<T>(kind: string, name: string, key: string, run: () => Promise<T>) {
+      if (!name.endsWith("-1")) {
+        this.wanted.push(name);
+        return super.do(kind, name, key, run);
+      }
+      const value = name === "probe-L2-keywords-1-1" ? 0.9 : 0.5;
+      const headline = { metric: "accuracy", higher: true, value };
+      const probed = [{ task: "mini-keywords", headline, best: { step: 1, value } }];
+      const tuned = { folder: join(root, name), metrics: {} };
+      return { seconds: 1, result: (kind === "probe" ? probed : tuned) as T };
+    }
+  }
+
+  it("counts the lambda that the first seed chose", async () => {
+    const size = { ...FULL, seeds: [1, 2], tuning: ["keywords" as const], alphas: [1] };
+    const setup = { base: root, size, tasks: [], data: root, threads: 1, allowOverlap: false };
+    const work = new FirstSeed();
+    const study = new Study({ ...setup, folder: root, signal, log }, work);
+    await study.run();
+    expect(study.chosen).toEqual({ keywords: 1 });
+    expect(work.wanted.filter((name) => name.includes("L2"))).toEqual([
+      ...["tune-L2-1-keywords-2", "probe-L2-keywords-1-2"],
+    ]);
+  });
+});
+
 describe("what the runs say", () => {
   const row = (model: string, seed: number, value: number): Row => ({
     model,
@@ -175,7 +208,9 @@ describe("fine-tuning for the replication", () => {
     expect(plan({ kind: "regular" })).toMatchObject({ headFirst: 0, freeze: [], anchor: 0 });
     expect(plan({ kind: "anchored", lambda: 0.1 })).toMatchObject({ headFirst: 0.1, anchor: 0.1 });
     const both = tuningRecipe("models/x", ["phonemes", "speakers"], { kind: "stable" }, 1, FULL, 1);
+    // As many utterances as each task has alone, or nearly.
     expect([both.batch.size, both.streams.second.batch.size]).toEqual([4, 4]);
+    expect(both.steps).toBe(FULL.steps.phonemes + FULL.steps.speakers);
     expect(both.objectives.speakers.stream).toBe("second");
   });
 

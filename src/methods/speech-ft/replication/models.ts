@@ -101,9 +101,11 @@ export class Study {
       const value = validation(results);
       if (best === undefined || value > best.value) best = { lambda, value, results };
     }
-    // A plan knows no winner; it counts on one.
-    if (this.work.planning) this.chosen[task] ??= size.lambdas[0];
-    if (best === undefined) return;
+    if (best === undefined) {
+      // A plan before the first seed's runs knows no winner; it counts on one.
+      if (this.work.planning) this.chosen[task] ??= size.lambdas[0];
+      return;
+    }
     this.chosen[task] ??= best.lambda;
     rows.push({ model: `stable ${task}, L2 to the start`, seed, results: best.results });
   }

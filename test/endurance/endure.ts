@@ -3,16 +3,14 @@ import { Optimiser } from "../../src/train/optimiser.ts";
 import { compileTraining } from "../../src/train/program.ts";
 import { gradientsInto, tinyBatch, tinyModel, tinyStore } from "../tiny/tiny-model.ts";
 
-// Measures resident memory (MB) that is in use early and late in a long task; started by endurance.test.ts.
+// Measures resident memory (MB) early and late in a long task; started by endurance.test.ts.
 
 const model = tinyModel({ dropout: 0.1 });
 const compiled = () => compileTraining(model.table, model.traced, { trained: () => true, threads: 1 });
 
 function memory(): number {
   globalThis.gc?.();
-  // The heap's free pages are kept for its next objects, more of them or fewer by the collector's timing.
-  const { rss, heapTotal, heapUsed } = process.memoryUsage();
-  return (rss - heapTotal + heapUsed) / 1e6;
+  return process.memoryUsage.rss() / 1e6;
 }
 
 async function steps() {
@@ -73,8 +71,7 @@ async function sessions() {
 async function peak(recomputed: boolean) {
   const deep = tinyModel({ layers: 6, hidden: 32 });
   const store = tinyStore(deep);
-  globalThis.gc?.();
-  const early = process.memoryUsage.rss() / 1e6;
+  const early = memory();
   const program = await compileTraining(deep.table, deep.traced, {
     trained: () => true,
     threads: 1,

@@ -180,6 +180,7 @@ export class Study {
   ): Promise<void> {
     const { size, data, threads, signal, log } = this.setup;
     const name = slug(`probe-${model}${own === undefined ? "" : `-${own}`}-${seed}`);
+    // What a plan expects changes no result.
     const key = JSON.stringify([folder, tasks, { ...size, seconds: {} }]);
     const kind = tasks.length === 1 ? "probe" : `probe on ${tasks.length} tasks`;
     const done = await this.work.do<Probed>(kind, name, key, () =>

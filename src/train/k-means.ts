@@ -1,3 +1,4 @@
+import { setImmediate as othersTurn } from "node:timers/promises";
 import { UserError } from "../errors.ts";
 import { type Random, random } from "../random.ts";
 
@@ -13,7 +14,8 @@ export interface KMeansOptions {
   readonly patience?: number;
   /** Starts, of which the one with the least inertia on a sample is kept (default 5). */
   readonly starts?: number;
-  readonly onEpoch?: (done: number, total: number) => void;
+  /** After each start and each pass, `total` being all that there may be. Signals are heard in between. */
+  readonly onPart?: (done: number, total: number) => void;
 }
 
 /** Cluster centres, row by row. */
@@ -31,7 +33,7 @@ export interface Centroids {
  * @param points [n, dim], row by row
  * @throws UserError where there are fewer points than clusters
  */
-export function kMeans(points: Float32Array, dim: number, options: KMeansOptions): Centroids {
+export async function kMeans(points: Float32Array, dim: number, options: KMeansOptions): Promise<Centroids> {
   const { clusters, seed, batch = 10_000, epochs = 30, patience = 100, starts = 5 } = options;
   const count = points.length / dim;
   if (count < clusters) throw new UserError(`${clusters} clusters need as many points, not ${count}`);
@@ -39,11 +41,16 @@ export function kMeans(points: Float32Array, dim: number, options: KMeansOptions
     size >= count ? points : rows(points, dim, sampled(random(seed, "k-means", key, i), count, size));
   const size = Math.min(count, Math.max(3 * batch, 3 * clusters));
   const judge = sampleOf("judge", 0, size);
+  const tell = (done: number): Promise<void> => {
+    options.onPart?.(done, starts + epochs);
+    return othersTurn();
+  };
   let best: { centres: Centroids; inertia: number } | undefined;
   for (let i = 0; i < starts; i++) {
     const centres = plusPlus(sampleOf("start", i, size), dim, clusters, random(seed, "k-means", "++", i));
     const { inertia } = assign(judge, centres);
     if (best === undefined || inertia < best.inertia) best = { centres, inertia };
+    await tell(i + 1);
   }
   const centres = best!.centres;
   const weight = new Float64Array(clusters);
@@ -64,7 +71,7 @@ export function kMeans(points: Float32Array, dim: number, options: KMeansOptions
       if (smooth < least) [least, since] = [smooth, 0];
       else since++;
     }
-    options.onEpoch?.(epoch + 1, epochs);
+    await tell(starts + epoch + 1);
     if (since >= patience) break;
   }
   return centres;

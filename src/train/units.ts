@@ -3,6 +3,7 @@ import { random } from "../random.ts";
 import { assign, type Centroids, kMeans } from "./k-means.ts";
 import type { StreamAudio } from "./losses/kind.ts";
 import type { ClusterSpec } from "./losses/masked-prediction.ts";
+import { progress } from "./progress.ts";
 import { atFrames, signalAt } from "./signals.ts";
 import type { ClusterTarget } from "./targets.ts";
 
@@ -33,18 +34,18 @@ export async function deriveClusters(
     values.set(index, data);
     dim = columns;
   }
-  const centroids = target.centroids ?? clustersOf(name, values, dim, spec, audio);
+  const centroids = target.centroids ?? (await clustersOf(name, values, dim, spec, audio));
   for (const [index, data] of values) values.set(index, Float32Array.from(assign(data, centroids).labels));
   return { target: { ...target, count: centroids.clusters, centroids }, values };
 }
 
-function clustersOf(
+async function clustersOf(
   name: string,
   values: ReadonlyMap<number, Float32Array>,
   dim: number,
   { count, points, seed }: Exclude<ClusterSpec, { of: "codebook" }>,
   audio: StreamAudio,
-): Centroids {
+): Promise<Centroids> {
   const rows = audio.train.flatMap((index) =>
     Array.from({ length: values.get(index)!.length / dim }, (_, row) => [index, row] as const),
   );
@@ -53,7 +54,12 @@ function clustersOf(
   for (const [to, [index, row]] of chosen.entries())
     data.set(values.get(index)!.subarray(row * dim, (row + 1) * dim), to * dim);
   audio.log(`${name}: ${count} clusters of ${chosen.length} frames`);
-  return kMeans(data, dim, { clusters: count, seed });
+  let shown: ReturnType<typeof progress> | undefined;
+  const onPart = (done: number, total: number) => {
+    shown ??= progress({ label: `clusters for ${name}`, total });
+    shown.update(done);
+  };
+  return kMeans(data, dim, { clusters: count, seed, onPart }).finally(() => shown?.end());
 }
 
 interface Frames {

@@ -218,19 +218,36 @@ describe("k-means", () => {
   });
   const clustersOf = (seed: number) => kMeans(points, dim, { clusters: 12, seed, batch: 500 });
 
-  it("leaves the inertia that scikit-learn leaves", () => {
+  it("leaves the inertia that scikit-learn leaves", async () => {
     const { inertias } = reference.kmeans;
-    const ours = Array.from({ length: 8 }, (_, s) => assign(points, clustersOf(s + 1)).inertia);
+    const ours: number[] = [];
+    for (let seed = 1; seed <= 8; seed++) ours.push(assign(points, await clustersOf(seed)).inertia);
     const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
     expect(mean(ours) / mean(inertias)).toBeLessThan(1.01);
     expect(Math.min(...ours) / Math.min(...inertias)).toBeLessThan(1.01);
   });
 
-  it("is a function of points and seed, and refuses more clusters than points", () => {
-    expect(clustersOf(3).data).toEqual(clustersOf(3).data);
-    expect(clustersOf(3).data).not.toEqual(clustersOf(4).data);
-    expect(() => kMeans(points.subarray(0, dim), dim, { clusters: 2, seed: 1 })).toThrow(
+  it("is a function of points and seed, and refuses more clusters than points", async () => {
+    const three = await clustersOf(3);
+    expect((await clustersOf(3)).data).toEqual(three.data);
+    expect((await clustersOf(4)).data).not.toEqual(three.data);
+    await expect(kMeans(points.subarray(0, dim), dim, { clusters: 2, seed: 1 })).rejects.toThrow(
       /need as many points/,
     );
+  });
+
+  it("tells how far it is, and lets others have their turn", async () => {
+    const told: (readonly [number, number])[] = [];
+    let [turns, running] = [0, true];
+    const other = () => {
+      turns++;
+      if (running) setImmediate(other);
+    };
+    setImmediate(other);
+    const onPart = (done: number, total: number) => told.push([done, total]);
+    await kMeans(points, dim, { clusters: 12, seed: 1, batch: 500, starts: 2, epochs: 3, onPart });
+    running = false;
+    expect(told).toEqual([1, 2, 3, 4, 5].map((done) => [done, 5]));
+    expect(turns).toBeGreaterThanOrEqual(5);
   });
 });

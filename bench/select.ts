@@ -29,11 +29,12 @@ export async function benchSelect({ json, share = 1 }: BenchOptions): Promise<vo
     const estimator = new Estimator(units);
     const estimates = estimateCandidates(estimator);
     const kernels = secondsSince(start);
-    const choices = methods.map((method) => {
+    const choices: { method: string; seconds: number; restarts?: number }[] = [];
+    for (const method of methods) {
       const from = performance.now();
-      const { stability } = choose(method, units, estimator, estimates);
-      return { method, seconds: secondsSince(from), restarts: stability?.restarts };
-    });
+      const { stability } = await choose(method, estimator, estimates);
+      choices.push({ method, seconds: secondsSince(from), restarts: stability?.restarts });
+    }
     const describing = each * speakers * perSpeaker;
     const all = describing + kernels + choices.reduce((sum, choice) => sum + choice.seconds, 0);
     const row = {

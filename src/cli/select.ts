@@ -5,12 +5,7 @@ import { readManifest } from "../corpus/manifest.ts";
 import { RunError, UserError } from "../errors.ts";
 import { type CandidateName, candidatesOf, isSpectral } from "../methods/pretext/candidates.ts";
 import { collectUnits } from "../methods/pretext/collect.ts";
-import {
-  type EstimateOptions,
-  Estimator,
-  referenceOptions,
-  type Units,
-} from "../methods/pretext/estimate.ts";
+import { type EstimateOptions, Estimator, referenceOptions } from "../methods/pretext/estimate.ts";
 import type { Centring, Normaliser } from "../methods/pretext/hsic.ts";
 import * as selection from "../methods/pretext/select.ts";
 import { type UnitSource, unitsOf } from "../methods/pretext/units.ts";
@@ -158,6 +153,11 @@ export function command(): Command {
 }
 
 async function run(corpus: string, options: Options): Promise<void> {
+  const { signal, dispose } = interruptSignal("stopping; the same command goes on from here");
+  await select(corpus, options, signal).finally(dispose);
+}
+
+async function select(corpus: string, options: Options, signal: AbortSignal): Promise<void> {
   const { task, seed, json } = options;
   const log = (line: string) => void process.stderr.write(`${line}\n`);
   const names = candidatesOf(options.features);
@@ -172,7 +172,6 @@ async function run(corpus: string, options: Options): Promise<void> {
   const sources = unitsOf(utterances, { task, classes, perClass, leastWords, seed });
   checkBaseline(options.method, names, sources);
   const folder = options.out ?? join("runs", `select-${task}`);
-  const { signal, dispose } = interruptSignal("stopping; the same command goes on from here");
   const began = performance.now();
   const bar = progress({ label: "describing recordings", total: sources.length });
   const units = await collectUnits(sources, {
@@ -185,10 +184,7 @@ async function run(corpus: string, options: Options): Promise<void> {
     signal,
     onSkip: (message) => bar.print(`left out: ${message}`),
     onDone: (done) => bar.update(done),
-  }).finally(() => {
-    bar.end();
-    dispose();
-  });
+  }).finally(() => bar.end());
   if (units === undefined) throw new RunError("stopped; the same command goes on");
   const described = (performance.now() - began) / 1000;
   const settings = estimateSettings(options);
@@ -198,7 +194,7 @@ async function run(corpus: string, options: Options): Promise<void> {
   const estimates = selection.estimateCandidates(estimator, seed);
   const warning = selection.scaleWarning(estimates, settings);
   if (warning !== undefined) log(`warning: ${warning}`);
-  const choices = chooseAll(units, estimator, estimates, options, fixed);
+  const choices = await chooseAll(estimator, estimates, options, fixed, signal);
   const seconds = (performance.now() - began) / 1000;
   const convergence = options.convergence
     ? selection.convergence(units, estimator, settings, { seed })
@@ -266,13 +262,13 @@ function checkBaseline(
     throw new UserError("--method rfe: tells classes apart, and there is only one");
 }
 
-function chooseAll(
-  units: Units,
+async function chooseAll(
   estimator: Estimator,
   estimates: readonly selection.CandidateEstimate[],
   options: Options,
   fixed: Readonly<Record<string, number>>,
-): selection.Choice[] {
+  signal: AbortSignal,
+): Promise<selection.Choice[]> {
   const { optimizer, lr, steps, restarts, keep, seed, reference = false } = options;
   const penalty = options.penalty ?? (reference ? 0 : 1);
   let bar: ReturnType<typeof progress> | undefined;
@@ -281,6 +277,8 @@ function chooseAll(
     seed,
     fixed,
     penalty,
+    threads: options.threads,
+    signal,
     optimise: {
       optimizer: optimizer ?? (reference ? "sgd" : "adam"),
       lr,
@@ -294,12 +292,12 @@ function chooseAll(
       bar.update(done);
     },
   };
-  return selection.methods.map((method) => {
-    const choice = selection.choose(method, units, estimator, estimates, settings);
-    bar?.end();
+  const choices: selection.Choice[] = [];
+  for (const method of selection.methods) {
+    choices.push(await selection.choose(method, estimator, estimates, settings).finally(() => bar?.end()));
     bar = undefined;
-    return choice;
-  });
+  }
+  return choices;
 }
 
 function estimateSettings(options: Options): EstimateOptions {

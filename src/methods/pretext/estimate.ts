@@ -4,7 +4,7 @@ import { type Centring, type HsicResult, hsic, type Normaliser } from "./hsic.ts
 import {
   cosineKernel,
   groupKernel,
-  KernelBudget,
+  KernelStore,
   LEAST_LOG,
   type LogKernel,
   logCosineKernel,
@@ -73,19 +73,24 @@ export class Estimator {
   readonly names: readonly string[];
   /** Half the typical -log L of each candidate: its spread as its kernel sees it. */
   readonly scales: readonly number[];
-  /** Whether kernels had to be computed anew in each pass. */
-  readonly streamed: boolean;
+  readonly units: Units;
+  readonly options: EstimateOptions;
+  /** What is kept of kernels between passes. */
+  readonly store: KernelStore;
   private readonly classes: readonly ClassKernels[];
-  private readonly options: EstimateOptions;
   private readonly total: number;
   private readonly classCount: number;
 
-  /** @throws UserError where a candidate is the same for all members of every class */
-  constructor(units: Units, options: EstimateOptions = {}) {
+  /**
+   * @param kept kernels of an estimator of the same units and options, perhaps another thread's
+   * @throws UserError where a candidate is the same for all members of every class
+   */
+  constructor(units: Units, options: EstimateOptions = {}, kept?: KernelStore["triangles"]) {
+    this.units = units;
     this.options = options;
     this.names = units.candidates.map(({ name }) => name);
     const { zScore = true, bandwidth = "median", clamp = false, leastMembers = 4 } = options;
-    const budget = new KernelBudget(options.memory);
+    this.store = new KernelStore(options.memory, kept);
     this.total = units.classes.reduce((sum, { members }) => sum + members.length, 0);
     this.classCount = units.classes.length;
     const used = units.classes.filter(({ members }) => members.length >= leastMembers);
@@ -112,16 +117,25 @@ export class Estimator {
       const typical = median(pairs.map(([i, j]) => -Math.log(Math.max(1e-12, cosine(data, dim, i, j)))));
       const exponent = bandwidth === "median" && typical > 0 ? 0.5 / typical : 1;
       scales.push(2 * typical * exponent);
-      return (members: Int32Array) => logCosineKernel(vectors!, members, exponent, budget);
+      return (members: Int32Array) => logCosineKernel(vectors!, members, exponent, this.store);
     });
     this.scales = scales;
     this.classes = used.map(({ name, members }) => ({
       name,
       members,
-      data: cosineKernel(units.data, members, budget),
+      data: cosineKernel(units.data, members, this.store),
       candidates: kernels.map((of) => of(members)),
     }));
-    this.streamed = budget.exceeded;
+  }
+
+  /** Whether kernels have to be computed anew in each pass. */
+  get streamed(): boolean {
+    return this.store.exceeded;
+  }
+
+  /** Pairs that a pass looks at. */
+  get pairs(): number {
+    return this.classes.reduce((sum, { members: { length } }) => sum + (length * (length - 1)) / 2, 0);
   }
 
   /** The classes that count, in the order of `perClass`. */

@@ -66,27 +66,31 @@ export interface Optimised {
   readonly support: readonly number[];
 }
 
+export const RESTARTS = 8;
+export const STEPS = 1000;
 const SUPPORT = 1e-3;
 const WINDOW = 25;
 
+/** An objective over weights (eq. 8) with what may move of them. */
+export interface Problem {
+  readonly objective: (weights: Float64Array) => HsicResult;
+  /** Places of the candidates whose weights sum to 1 together (lambda and mu of eq. 13). */
+  readonly groups: readonly (readonly number[])[];
+  /** Weights that are given, at places that no group contains. */
+  readonly fixed: Float64Array;
+}
+
+/** Minimises from several starts. */
+export function optimiseWeights(problem: Problem, options: OptimiseOptions): Optimised {
+  const { restarts = RESTARTS } = options;
+  return compared(Array.from({ length: restarts }, (_, restart) => descend(problem, options, restart)));
+}
+
 /**
- * Minimises an objective over weights (eq. 8). Coordinates that sparsemax has put to zero get no gradient any more, so a
- * single start decides much: there are several, and how far they agree is part of the result.
- *
- * @param groups places of the candidates whose weights sum to 1 together (lambda and mu of eq. 13)
- * @param fixed weights that are given; groups must not contain their places
+ * The best of several starts. Coordinates that sparsemax has put to zero get no gradient any more, so a single start
+ * decides much: how far they agree is part of the result.
  */
-export function optimiseWeights(
-  objective: (weights: Float64Array) => HsicResult,
-  groups: readonly (readonly number[])[],
-  options: OptimiseOptions,
-  fixed: Float64Array,
-  onStep: (done: number) => void = () => {},
-): Optimised {
-  const { restarts = 8, steps = 1000 } = options;
-  const solutions = Array.from({ length: restarts }, (_, restart) =>
-    descend(objective, groups, options, fixed, restart, (step) => onStep(restart * steps + step)),
-  );
+export function compared(solutions: readonly Solution[]): Optimised {
   const best = solutions.reduce((a, b) => (b.value < a.value ? b : a));
   const supportOf = ({ weights }: Solution) => Array.from(weights, (w) => w > SUPPORT);
   const same = solutions.filter((s) => supportOf(s).join() === supportOf(best).join());
@@ -98,15 +102,14 @@ export function optimiseWeights(
   };
 }
 
-function descend(
-  objective: (weights: Float64Array) => HsicResult,
-  groups: readonly (readonly number[])[],
+/** One start's descent, the same wherever and in whatever order starts are made. */
+export function descend(
+  { objective, groups, fixed }: Problem,
   options: OptimiseOptions,
-  fixed: Float64Array,
   restart: number,
-  onStep: (step: number) => void,
+  onStep: (step: number) => void = () => {},
 ): Solution {
-  const { projection, optimizer = "adam", momentum = 0.9, steps = 1000, tolerance = 1e-5 } = options;
+  const { projection, optimizer = "adam", momentum = 0.9, steps = STEPS, tolerance = 1e-5 } = options;
   const lr = options.lr ?? (optimizer === "adam" ? 0.02 : 0.01);
   const rng = random(options.seed ?? 1, "pretext weights", restart);
   const parameters = groups.map((group) => Float64Array.from(group, () => start(rng.normal(), options)));

@@ -3,7 +3,8 @@ import { bootstrapInterval } from "../../metrics/significance.ts";
 import { random } from "../../random.ts";
 import { type Mrmr, mrmr, mutualInformation, recursiveElimination } from "./baselines.ts";
 import { type EstimateOptions, Estimator, type Units } from "./estimate.ts";
-import { type Optimised, type OptimiseOptions, optimiseWeights, type Projection } from "./optimise.ts";
+import { compared, type OptimiseOptions, type Projection } from "./optimise.ts";
+import { solveFromStarts } from "./restarts.ts";
 
 /** How a group of pretext tasks is chosen: by the paper's optimisation or by what it compares with (section VI-A). */
 export const methods = ["sparsemax", "softmax", "mrmr", "rfe", "all"] as const;
@@ -25,6 +26,9 @@ export interface SelectOptions {
   /** Units that baselines with pairwise cost look at (default 2000). */
   readonly baselineUnits?: number;
   readonly seed?: number;
+  /** Of optimisations from several starts (default: all processors). */
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
   readonly onStep?: (method: Method, done: number, total: number) => void;
 }
 
@@ -95,21 +99,22 @@ export function scaleWarning(
   );
 }
 
-/** Chooses weights by one method. */
-export function choose(
+/**
+ * Chooses weights by one method.
+ * @throws RunError where the signal came first
+ */
+export async function choose(
   method: Method,
-  units: Units,
   estimator: Estimator,
   estimates: readonly CandidateEstimate[],
   options: SelectOptions = {},
-): Choice {
+): Promise<Choice> {
   const { keep = 4, seed = 1 } = options;
-  const { names } = estimator;
+  const { names, units } = estimator;
   const ones = (chosen: readonly number[]): Choice["weights"] =>
     Object.fromEntries(names.map((name, h) => [name, chosen.includes(h) ? 1 : 0]));
   if (method === "all") return { method, weights: ones(names.map((_, h) => h)) };
-  if (method === "softmax" || method === "sparsemax")
-    return optimised(method, units, estimator, estimates, options);
+  if (method === "softmax" || method === "sparsemax") return optimised(method, estimator, estimates, options);
   const scalar = units.candidates.flatMap(({ values }, h) => (values === undefined ? [] : [h]));
   const size = Math.min(keep, scalar.length);
   const sample = sampleOf(units, options.baselineUnits ?? 2000, seed);
@@ -121,51 +126,39 @@ export function choose(
   return { method, weights: ones(chosen.map((place) => scalar[place])) };
 }
 
-function optimised(
+async function optimised(
   projection: Projection,
-  units: Units,
   estimator: Estimator,
   estimates: readonly CandidateEstimate[],
   options: SelectOptions,
-): Choice {
-  const { names } = estimator;
-  const { fixed = {}, penalty = 1, onStep } = options;
+): Promise<Choice> {
+  const { names, units } = estimator;
+  const { fixed = {}, penalty = 1, onStep, threads, signal } = options;
   const free = names.map((_, h) => h).filter((h) => fixed[names[h]] === undefined);
   // lambda over labels and mu over spectral representations sum to 1 each (eq. 13).
   const isVector = (h: number) => units.candidates[h].vectors !== undefined;
-  const groups = [free.filter((h) => !isVector(h)), free.filter(isVector)].filter(({ length }) => length > 0);
-  const scale = (penalty * estimates.reduce((sum, { value }) => sum + Math.abs(value), 0)) / names.length;
-  const start = Float64Array.from(names, (name) => fixed[name] ?? 0);
-  const { restarts = 8, steps = 1000 } = options.optimise ?? {};
-  const {
-    best,
-    restarts: all,
-    agreement,
-    support,
-  }: Optimised = optimiseWeights(
-    (weights) => {
-      const { value, gradient } = estimator.estimate(weights);
-      return {
-        value: value + scale * weights.reduce((sum, w) => sum + w * w, 0),
-        gradient: gradient.map((g, h) => g + 2 * scale * weights[h]),
-      };
+  const solutions = await solveFromStarts(
+    estimator,
+    {
+      groups: [free.filter((h) => !isVector(h)), free.filter(isVector)].filter(({ length }) => length > 0),
+      fixed: Float64Array.from(names, (name) => fixed[name] ?? 0),
+      penalty: (penalty * estimates.reduce((sum, { value }) => sum + Math.abs(value), 0)) / names.length,
+      optimise: { seed: options.seed, ...options.optimise, projection },
     },
-    groups,
-    { seed: options.seed, ...options.optimise, projection },
-    start,
-    (done) => onStep?.(projection, done, restarts * steps),
+    { threads, signal, onStep: (done, total) => onStep?.(projection, done, total) },
   );
+  const { best, agreement, support } = compared(solutions);
   const byName = <T>(of: (h: number) => T) => Object.fromEntries(names.map((name, h) => [name, of(h)]));
   return {
     method: projection,
     weights: byName((h) => round(best.weights[h])),
     value: estimator.estimate(best.weights).value,
     stability: {
-      restarts: all.length,
+      restarts: solutions.length,
       agreement,
-      support: byName((h) => support[h] / all.length),
+      support: byName((h) => support[h] / solutions.length),
       range: byName((h): [number, number] => {
-        const weights = all.map((solution) => solution.weights[h]);
+        const weights = solutions.map((solution) => solution.weights[h]);
         return [round(Math.min(...weights)), round(Math.max(...weights))];
       }),
     },

@@ -277,10 +277,8 @@ describe("weights", () => {
     ];
     for (const optimizer of ["adam", "sgd"] as const) {
       const { best, agreement, support, restarts } = optimiseWeights(
-        objective,
-        groups,
+        { objective, groups, fixed },
         { projection: "sparsemax", optimizer, lr: 0.05, steps: 2000, restarts: 4 },
-        fixed,
       );
       close(best.weights, target, 3);
       expect(restarts).toHaveLength(4);
@@ -297,8 +295,11 @@ describe("weights", () => {
     const spread = (normalise: Normaliser) => {
       const estimator = new Estimator(units, { normalise });
       const { best } = optimiseWeights(
-        (w) => estimator.estimate(w),
-        all,
+        {
+          objective: (w) => estimator.estimate(w),
+          groups: all,
+          fixed: new Float64Array(columns.length),
+        },
         {
           projection: "sparsemax",
           optimizer: "sgd",
@@ -307,7 +308,6 @@ describe("weights", () => {
           steps: 300,
           tolerance: 0,
         },
-        new Float64Array(columns.length),
       );
       return Math.max(...best.weights);
     };

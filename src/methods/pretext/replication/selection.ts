@@ -39,7 +39,7 @@ export const described: readonly CandidateName[] = [...speechCandidates, ...plus
 export const weightsFile = (group: Method | Extended): string =>
   group === "sparsemax+" || group === "spectral+" ? `weights-${group}.json` : "weights.json";
 
-const options = {
+const SETTINGS = {
   penalty: 0,
   optimise: { optimizer: "sgd", referenceStart: true, tolerance: 0, restarts: 4 },
 } as const satisfies SelectOptions;
@@ -78,21 +78,25 @@ export async function selectFor(
     );
     return weights;
   };
+  const options = { ...SETTINGS, threads, signal };
   const labels = among(...speechCandidates);
   const estimator = new Estimator(labels, referenceOptions);
   const estimates = estimateCandidates(estimator);
   // Sparsemax first: a file's own weights are those of its first choice.
-  const choices = methods.map((method) => choose(method, labels, estimator, estimates, options));
+  const choices: Choice[] = [];
+  for (const method of methods) choices.push(await choose(method, estimator, estimates, options));
   const sparsemax = put("sparsemax", choices, { mel: 1, mfcc: 1 }, referenceOptions);
   const wider = among(...speechCandidates, ...plusCandidates);
   const plusEstimator = new Estimator(wider, referenceOptions);
   const plusEstimates = estimateCandidates(plusEstimator);
-  const plus = choose("sparsemax", wider, plusEstimator, plusEstimates, options);
+  const plus = await choose("sparsemax", plusEstimator, plusEstimates, options);
   // The labels keep what sparsemax gave them (section VIII-B). Their kernel at the released code's one bandwidth calls all units
   // different, so that weights of spectra would stay where chance starts them: here bandwidths are each candidate's own.
   const spectra = among(...speechCandidates, ...spectralNames);
   const own = new Estimator(spectra);
-  const spectral = choose("sparsemax", spectra, own, estimateCandidates(own), {
+  const spectral = await choose("sparsemax", own, estimateCandidates(own), {
+    threads,
+    signal,
     fixed: sparsemax,
     optimise: { restarts: 4 },
   });

@@ -1,0 +1,4 @@
+import { serve } from "../../corpus/worker-pool.ts";
+import { runStart } from "./restarts.ts";
+
+serve(runStart);

@@ -59,16 +59,16 @@ export const FULL: Size = {
   perClass: { phonemes: 60, speakers: 10, age: 90 },
   probeEach: 8,
   encoders: {
-    pase: { config: PASE, steps: 64, batch: 8 },
+    pase: { config: PASE, steps: 400, batch: 4 },
     wav2vec2: { config: WAV2VEC2, steps: 120, batch: 12 },
   },
-  // Of processor time on a busy machine: 68 s (0.86 s an update), 30 s (0.21 s), 43 s and 88 s (20 s of them hidden states).
+  // With one thread, beside a second job on two cores: 0.35 s an update of PASE, 20 s of hidden states in a probe.
   seconds: {
     select: 40,
-    "pre-train pase": 40,
-    "pre-train wav2vec2": 20,
-    probe: 28,
-    "probe on 3 tasks": 55,
+    "pre-train pase": 142,
+    "pre-train wav2vec2": 30,
+    probe: 45,
+    "probe on 3 tasks": 95,
   },
 };
 

@@ -80,12 +80,6 @@ export interface Problem {
   readonly fixed: Float64Array;
 }
 
-/** Minimises from several starts. */
-export function optimiseWeights(problem: Problem, options: OptimiseOptions): Optimised {
-  const { restarts = RESTARTS } = options;
-  return compared(Array.from({ length: restarts }, (_, restart) => descend(problem, options, restart)));
-}
-
 /**
  * The best of several starts. Coordinates that sparsemax has put to zero get no gradient any more, so a single start
  * decides much: how far they agree is part of the result.

@@ -56,11 +56,15 @@ export async function solveFromStarts(
     problem,
     steps: new Int32Array(new SharedArrayBuffer(restarts * Int32Array.BYTES_PER_ELEMENT)),
   };
-  const pool = new WorkerPool<RestartTask, Solution>(
-    import.meta.url,
-    "restarts-worker",
-    Math.min(threads, restarts),
-  );
+  const atOnce = Math.min(threads, restarts);
+  const pool = new WorkerPool<RestartTask, Solution>(import.meta.url, "restarts-worker", atOnce);
+  const solutions: Solution[] = [];
+  const left = starts.slice();
+  // Handed out one by one: some settle long before others.
+  const takeTurns = async (): Promise<void> => {
+    for (let restart = left.shift(); restart !== undefined; restart = left.shift())
+      solutions[restart] = await pool.run({ ...task, restart });
+  };
   const tell = setInterval(
     () =>
       onStep(
@@ -73,7 +77,8 @@ export async function solveFromStarts(
   signal?.addEventListener("abort", stop);
   try {
     if (signal?.aborted) await pool.close();
-    return await Promise.all(starts.map((restart) => pool.run({ ...task, restart })));
+    await Promise.all(Array.from({ length: atOnce }, takeTurns));
+    return solutions;
   } catch (error) {
     throw signal?.aborted ? new RunError("stopped; the same command goes on") : error;
   } finally {

@@ -7,7 +7,14 @@ import { Downsampler, downsamplingWeights, toUnitLength } from "../../../src/met
 import { type EstimateOptions, Estimator, type Units } from "../../../src/methods/pretext/estimate.ts";
 import { type Centring, hsic, type Normaliser } from "../../../src/methods/pretext/hsic.ts";
 import { groupKernel, type PairKernel, radialKernel } from "../../../src/methods/pretext/kernels.ts";
-import { optimiseWeights, project, projectGradient } from "../../../src/methods/pretext/optimise.ts";
+import {
+  compared,
+  descend,
+  type OptimiseOptions,
+  type Problem,
+  project,
+  projectGradient,
+} from "../../../src/methods/pretext/optimise.ts";
 import { digamma } from "../../../src/metrics/special.ts";
 import { sparsemaxOf } from "../../../src/ops/index.ts";
 import { random } from "../../../src/random.ts";
@@ -264,6 +271,9 @@ describe("weights", () => {
     );
   });
 
+  const fromStarts = (count: number, problem: Problem, options: OptimiseOptions) =>
+    compared(Array.from({ length: count }, (_, restart) => descend(problem, options, restart)));
+
   it("finds the minimum of a convex objective, each group summing to 1, fixed weights staying", () => {
     const target = Float64Array.of(0.7, 0.3, 0, 0.2, 0.8, 0.25);
     const objective = (w: Float64Array) => ({
@@ -276,9 +286,10 @@ describe("weights", () => {
       [3, 4],
     ];
     for (const optimizer of ["adam", "sgd"] as const) {
-      const { best, agreement, support, restarts } = optimiseWeights(
+      const { best, agreement, support, restarts } = fromStarts(
+        4,
         { objective, groups, fixed },
-        { projection: "sparsemax", optimizer, lr: 0.05, steps: 2000, restarts: 4 },
+        { projection: "sparsemax", optimizer, lr: 0.05, steps: 2000 },
       );
       close(best.weights, target, 3);
       expect(restarts).toHaveLength(4);
@@ -294,7 +305,8 @@ describe("weights", () => {
     const all = [columns.map((_, i) => i)];
     const spread = (normalise: Normaliser) => {
       const estimator = new Estimator(units, { normalise });
-      const { best } = optimiseWeights(
+      const { best } = fromStarts(
+        1,
         {
           objective: (w) => estimator.estimate(w),
           groups: all,
@@ -304,7 +316,6 @@ describe("weights", () => {
           projection: "sparsemax",
           optimizer: "sgd",
           referenceStart: true,
-          restarts: 1,
           steps: 300,
           tolerance: 0,
         },

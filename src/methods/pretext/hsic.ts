@@ -55,7 +55,7 @@ function centreOf(sums: Float64Array, centring: Centring): Centre {
   return { sums, share: a / n, all: a * a * mean };
 }
 
-/** Rows to work in: new ones in each call, hundreds of thousands in a selection, cost a fifth of its time to collect. */
+/** Rows to work in: new ones in each call would be hundreds of thousands in a selection, all to be collected. */
 let rows: Float64Array[] = [];
 function scratch(n: number): Float64Array[] {
   if (!(rows[0]?.length >= n)) rows = [0, 1, 2].map(() => new Float64Array(n));

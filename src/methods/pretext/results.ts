@@ -23,7 +23,7 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
     const size = tiny ? SMALLEST : FULL;
     const data = await dataOf(options.data, folder, size);
     const setup = { data, size, folder, threads, signal, log };
-    const shared = { folder, signal, log, prior: size.seconds };
+    const shared = { folder, jobs, signal, log, prior: size.seconds };
     const plan = async () => {
       const work = new Work({ ...shared, planOnly: true });
       const study = new Study(setup, work);
@@ -31,9 +31,9 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
       return { work, study };
     };
     let { work: rest, study } = await plan();
-    sayPlan(rest, budget, jobs, log);
+    sayPlan(rest, budget, log);
     if (!planOnly) {
-      study = new Study(setup, new Work({ ...shared, budget, jobs, planOnly: false }));
+      study = new Study(setup, new Work({ ...shared, budget, planOnly: false }));
       try {
         await study.run();
       } catch (error) {
@@ -63,19 +63,17 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
   }
 }
 
-function sayPlan(work: Work, budget: number | undefined, jobs: number, log: (line: string) => void): void {
+function sayPlan(work: Work, budget: number | undefined, log: (line: string) => void): void {
   const kinds = Object.entries(work.left);
   if (kinds.length === 0) {
     log("nothing is left to do");
     return;
   }
-  let total = 0;
   for (const [kind, count] of kinds) {
     const each = work.expected(kind);
-    total += count * (each ?? 0);
     log(`  ${count} x ${kind}${each === undefined ? "" : `, about ${duration(each)} each`}`);
   }
   log(
-    `about ${duration(total / jobs)} in all${budget === undefined ? "" : `; budget ${duration(budget)}`}: the five groups and wav2vec 2.0 once with each seed; then sparsemax+ and spectral+; then single labels`,
+    `about ${duration(work.timeLeft.seconds)} in all${budget === undefined ? "" : `; budget ${duration(budget)}`}: the five groups and wav2vec 2.0 once with each seed; then sparsemax+ and spectral+; then single labels`,
   );
 }

@@ -52,7 +52,7 @@ export async function replicate(options: ReplicationOptions): Promise<Replicatio
       log(`stopped: ${error.message}; the same command goes on`);
     }
     // What is left is what a plan still counts.
-    const rest = new Work({ folder, planOnly: true, signal, log });
+    const rest = new Work({ folder, planOnly: true, jobs, signal, log });
     const planned = new Study(setup, rest);
     await planned.run();
     if (planOnly) study = planned;
@@ -91,15 +91,13 @@ function sayPlan(work: Work, log: (line: string) => void): void {
     log("nothing is left to do");
     return;
   }
-  let known = 0;
   const lines = kinds.map(([kind, count]) => {
     const each = work.expected(kind);
-    known += (each ?? 0) * count;
     return `${count} x ${kind}${each === undefined ? "" : ` (about ${duration(each)} each)`}`;
   });
-  const all = kinds.every(([kind]) => work.expected(kind) !== undefined);
+  const { seconds, whole } = work.timeLeft;
   log(
-    `left: ${lines.join(", ")}; ${known > 0 ? `${all ? "" : "more than "}${duration(known)}` : "time unknown before the first runs"}`,
+    `left: ${lines.join(", ")}; ${seconds > 0 ? `${whole ? "" : "more than "}${duration(seconds)}` : "time unknown before the first runs"}`,
   );
 }
 

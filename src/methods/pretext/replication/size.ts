@@ -62,13 +62,13 @@ export const FULL: Size = {
     pase: { config: PASE, steps: 400, batch: 4 },
     wav2vec2: { config: WAV2VEC2, steps: 120, batch: 12 },
   },
-  // With one thread, beside a second job on two cores: 0.35 s an update of PASE, 20 s of hidden states in a probe.
+  // What the kept run's pieces took, one thread each, beside a second job on two cores: medians, and means over probes' kinds.
   seconds: {
-    select: 40,
-    "pre-train pase": 142,
-    "pre-train wav2vec2": 30,
-    probe: 45,
-    "probe on 3 tasks": 95,
+    select: 80,
+    "pre-train pase": 147,
+    "pre-train wav2vec2": 39,
+    probe: 44,
+    "probe on 3 tasks": 93,
   },
 };
 

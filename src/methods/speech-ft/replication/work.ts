@@ -139,6 +139,14 @@ export class Work {
     return times ? times.reduce((a, b) => a + b, 0) / times.length : this.options.prior?.[kind];
   }
 
+  /** Seconds that what is left takes, shared out to the jobs; `whole` where the time of every kind of it is known. */
+  get timeLeft(): { seconds: number; whole: boolean } {
+    const kinds = Object.entries(this.left);
+    const seconds = kinds.reduce((sum, [kind, count]) => sum + count * (this.expected(kind) ?? 0), 0);
+    const whole = kinds.every(([kind]) => this.expected(kind) !== undefined);
+    return { seconds: seconds / (this.options.jobs ?? 1), whole };
+  }
+
   private measured(kind: string, seconds: number): void {
     this.times.set(kind, [...(this.times.get(kind) ?? []), seconds]);
   }

@@ -22,6 +22,8 @@ export interface BuiltTraining {
   inputs: string[];
   /** Forward, backward, clipping and Adam on one batch; gives the loss. */
   step(feeds: Record<string, Value>): Promise<number>;
+  /** Milliseconds for the training graph: tracing, derivation, passes and the runtime's session. */
+  compileMs: number;
   /** Milliseconds of the last step for score gradients, thresholds and effective weights. */
   maskMs(): number;
   endProfiling(): Promise<void>;
@@ -29,6 +31,7 @@ export interface BuiltTraining {
 
 /** A CTC training step with random weights. */
 export async function buildTraining(config: Wav2Vec2Config, o: TrainingSettings): Promise<BuiltTraining> {
+  const start = performance.now();
   const traced = traceCtc(config, true);
   const spec = maskSchema.parse({});
   const matrices = o.masked ? matricesOf(traced.table.specs.keys(), spec) : [];
@@ -46,6 +49,7 @@ export async function buildTraining(config: Wav2Vec2Config, o: TrainingSettings)
       ...(o.mode === "small" ? { recompute: () => true } : {}),
     },
   );
+  const compileMs = performance.now() - start;
   const store = new ParameterStore(traced.table.specs, trained, (name) => masked.has(name));
   store.initialise(1);
   const masks = o.masked ? new WeightMasks(spec, matrices, store, (name) => name) : undefined;
@@ -59,6 +63,7 @@ export async function buildTraining(config: Wav2Vec2Config, o: TrainingSettings)
   let maskMs = 0;
   return {
     store,
+    compileMs,
     inputs: traced.inputs.map(({ node }) => (node.attrs as { name: string }).name),
     async step(feeds) {
       count++;

@@ -54,9 +54,7 @@ async function inference({ batch, seconds, threads, profilePrefix }: Setup): Pro
 
 async function training(o: Setup): Promise<object> {
   const config = baseConfig(o.dropout);
-  const began = performance.now();
   const built = await buildTraining(config, o);
-  const compileMs = performance.now() - began;
   const frames = extractorFrames(o.seconds * 16_000, config) as number;
   const labels = 12 * o.seconds;
   const rng = random(1, "labels");
@@ -74,7 +72,7 @@ async function training(o: Setup): Promise<object> {
     built.step({ ...fixed, ...randomFeeds(built.inputs, o.batch, frames, ++count, config.layerdrop) });
   maskMs = built.maskMs;
   if (o.profilePrefix) finish = built.endProfiling;
-  return { trained: built.store.trainedSize, parameters: built.store.weights.length, compileMs };
+  return { trained: built.store.trainedSize, parameters: built.store.weights.length, compileMs: built.compileMs };
 }
 
 /** What changes from step to step where the model is random: the seed, hidden frames, dropped layers. */

@@ -118,37 +118,42 @@ const convInputOp = defineOp<ConvAttrs & { size: Dim }>({
     const [out, perGroup, kernel] = node.inputs[1].shape as number[];
     const span = dilation * (kernel - 1);
     const constant = (values: number[]) => e.constant("i64", [values.length], values);
-    if (stride === 1 && before <= span && after <= span) {
-      // A grouped ConvTranspose costs 5 times a Conv with the flipped weight (120 ms of a base step).
-      const flipped = e.node("Slice", [
-        weight,
-        constant([-1]),
-        constant([-(2 ** 31)]),
-        constant([2]),
-        constant([-1]),
-      ]);
-      const grouped = e.node("Reshape", [flipped, constant([groups, out / groups, perGroup, kernel])]);
+    // What every stride-th tap from `first` on gives, as a convolution with those taps turned around: the runtime's
+    // ConvTranspose takes 2 times as long, with groups 5 times (120 ms of a base step).
+    const ofTaps = (first: number, pads: (count: number) => [number, number]) => {
+      const count = Math.ceil((kernel - first) / stride);
+      const last = first + stride * (count - 1);
+      const taps = e.node("Slice", [weight, ...[[last], [-(2 ** 31)], [2], [-stride]].map(constant)]);
+      const grouped = e.node("Reshape", [taps, constant([groups, out / groups, perGroup, count])]);
       const turned = e.node("Transpose", [grouped], { perm: [0, 2, 1, 3] });
-      const matrix = e.node("Reshape", [turned, constant([groups * perGroup, out / groups, kernel])]);
-      return [
-        e.node("Conv", [dy, matrix], {
-          strides: [1],
-          pads: [span - before, span - after],
-          dilations: [dilation],
-          group: groups,
-          kernel_shape: [kernel],
-        }),
-      ];
-    }
-    const full = e.node("ConvTranspose", [dy, weight], {
-      strides: [stride],
-      dilations: [dilation],
-      group: groups,
-      kernel_shape: [kernel],
-    });
-    // Inputs that the last stride did not reach get zeros, those that were padding are cut off.
+      const matrix = e.node("Reshape", [turned, constant([groups * perGroup, out / groups, count])]);
+      return e.node("Conv", [dy, matrix], {
+        ...{ strides: [1], pads: pads(count), dilations: [dilation] },
+        ...{ group: groups, kernel_shape: [count] },
+      });
+    };
+    if (stride === 1 && before <= span && after <= span)
+      return [ofTaps(0, () => [span - before, span - after])];
     const frames = node.inputs[0].shape[2];
-    const reached = addDim(mulDim(addDim(frames, -1), stride), span + 1);
+    let full: string;
+    let reached: Dim;
+    if (stride > 1 && dilation === 1 && kernel >= stride) {
+      const most = Math.ceil(kernel / stride);
+      // Inputs at first, first + stride, ...: one place of each `stride` in a row.
+      const places = Array.from({ length: stride }, (_, first) => {
+        const some = ofTaps(first, (count) => [count - 1, most - 1]);
+        return e.node("Unsqueeze", [some, constant([3])]);
+      });
+      full = e.node("Reshape", [e.node("Concat", places, { axis: 3 }), constant([0, 0, -1])]);
+      reached = mulDim(addDim(frames, most - 1), stride);
+    } else {
+      full = e.node("ConvTranspose", [dy, weight], {
+        ...{ strides: [stride], dilations: [dilation] },
+        ...{ group: groups, kernel_shape: [kernel] },
+      });
+      reached = addDim(mulDim(addDim(frames, -1), stride), span + 1);
+    }
+    // Inputs that the last stride did not reach get zeros, those that were padding are cut off.
     const beyond = subDim(addDim(size, before), reached);
     if (before === 0 && beyond === 0) return [full];
     const margins = e.sizes([0, 0, -before, 0, 0, beyond]);
@@ -184,6 +189,12 @@ const convInputOp = defineOp<ConvAttrs & { size: Dim }>({
   samples: [
     { inputs: [{ shape: [2, 4, 5] }, { shape: [4, 3, 3] }], attrs: { ...plain({ stride: 2 }), size: 12 } },
     { inputs: [{ shape: [1, 3, 3] }, { shape: [3, 1, 10] }], attrs: { ...plain({ stride: 5 }), size: 23 } },
+    // Fewer taps than the stride, and taps apart: the runtime's own operation.
+    { inputs: [{ shape: [1, 3, 3] }, { shape: [3, 2, 2] }], attrs: { ...plain({ stride: 3 }), size: 9 } },
+    {
+      inputs: [{ shape: [1, 3, 3] }, { shape: [3, 2, 3] }],
+      attrs: { ...plain({ stride: 2, dilation: 2 }), size: 10 },
+    },
     {
       inputs: [{ shape: [2, 4, 10] }, { shape: [4, 2, 4] }],
       attrs: { ...plain({ before: 2, after: 2, groups: 2 }), size: 9 },

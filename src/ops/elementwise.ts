@@ -1,7 +1,8 @@
 import { defineOp, type OpFunction } from "../tensor/define.ts";
-import { broadcast } from "../tensor/dims.ts";
+import { broadcast, symbol } from "../tensor/dims.ts";
 import { mapBroadcast } from "../tensor/evaluate.ts";
 import { type DType, describe, type Sample, type Tensor, type Vjp } from "../tensor/tensor.ts";
+import { inBlocks } from "./blocks.ts";
 import { lift, type Operand, scalar, scalarValue } from "./source.ts";
 
 type None = Record<string, never>;
@@ -370,17 +371,51 @@ const geluOp = defineOp<None>({
     return [e.node("Mul", [half, e.node("Add", [error, number(1)])])];
   },
   // Its own rule: differentiating x/2 (1 + erf(x / sqrt 2)) step by step keeps three more arrays of this size.
-  vjp: [({ dy, inputs: [x] }) => mul(dy, geluSlope(x))],
+  vjp: [({ dy, inputs: [x] }) => geluGradient(dy, x)],
   traits: { elementwise: true },
   reference: ([x]) => [mapBroadcast([x], (v) => 0.5 * v * (1 + erfReference(v / Math.SQRT2)))],
   samples: [{ inputs: [{ shape: [4, 9], range: [-4, 4] }], attrs: none }],
 });
 
-/** gelu'(x) = (1 + erf(a) + 2 a e^(-a^2) / sqrt(pi)) / 2 with a = x / sqrt(2). */
-function geluSlope(x: Tensor): Tensor {
-  const a = mul(x, Math.SQRT1_2);
-  const bell = mul(mul(a, 1 / Math.sqrt(Math.PI)), exp(neg(mul(a, a))));
-  return add(mul(add(erf(a), 1), 0.5), bell);
-}
+const geluGradientOp = defineOp<None>({
+  name: "geluGradient",
+  doc: "dx = dy gelu'(x), gelu'(x) = (1 + erf(a)) / 2 + a e^(-a^2) / sqrt(pi) with a = x / sqrt(2).",
+  infer: ([, x]) => [x],
+  emit: (e, inputs, _, node) => [
+    inBlocks(e, inputs, node.outputs[0].shape, (b, [dy, x]) => {
+      const number = (value: number) => b.constant("f32", [], [value]);
+      const a = b.node("Mul", [x, number(Math.SQRT1_2)]);
+      // The factor 1 / sqrt(pi) as a term of the exponent: one pass over the array less.
+      const power = b.node("Sub", [number(-0.5 * Math.log(Math.PI)), b.node("Mul", [a, a])]);
+      const bell = b.node("Mul", [a, b.node("Exp", [power])]);
+      const half = b.node("Mul", [b.node("Add", [b.node("Erf", [a]), number(1)]), number(0.5)]);
+      return b.node("Mul", [dy, b.node("Add", [half, bell])]);
+    }),
+  ],
+  vjp: [
+    ({ dy: ddx, inputs: [, x] }) => geluGradient(ddx, x),
+    { nonDifferentiable: "it stands only in gradients, and second derivatives of GELU are not needed" },
+  ],
+  // Not "elementwise": a result that comes in blocks cannot be written over an input.
+  traits: {},
+  reference: (inputs) => [
+    mapBroadcast(inputs, (dy, x) => {
+      const bell = Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
+      return dy * (0.5 * (1 + erfReference(x / Math.SQRT2)) + x * bell);
+    }),
+  ],
+  samples: [
+    { inputs: [{ shape: [4, 9] }, { shape: [4, 9], range: [-4, 4] }], attrs: none },
+    { inputs: [{ shape: [5] }, { shape: [5], range: [-4, 4] }], attrs: none },
+    {
+      inputs: [{ shape: [symbol("rows"), 8] }, { shape: [symbol("rows"), 8], range: [-4, 4] }],
+      attrs: none,
+      dims: { rows: 0 },
+    },
+    // Two blocks.
+    { inputs: [{ shape: [3, 131_072] }, { shape: [3, 131_072], range: [-4, 4] }], attrs: none },
+  ],
+});
+const geluGradient = (dy: Tensor, x: Tensor): Tensor => geluGradientOp([dy, x], none)[0];
 
 export const gelu = (x: Tensor): Tensor => geluOp([x], none)[0];

@@ -1,7 +1,7 @@
 import { defineOp } from "../tensor/define.ts";
 import { type Dim, product, type Shape, showShape } from "../tensor/dims.ts";
 import type { Emit, Tensor } from "../tensor/tensor.ts";
-import { log, mul, neg, where } from "./elementwise.ts";
+import { cast, log, mul, neg } from "./elementwise.ts";
 
 /*
  * Random bits as a function of (seed, site, place): the runtime's own Dropout keeps a state that no checkpoint can
@@ -102,7 +102,8 @@ export const keepMask = (seed: Tensor, shape: Shape, site: number, rate: number)
 export function dropout(x: Tensor, seed: Tensor, site: number, rate: number): Tensor {
   if (rate === 0) return x;
   const mask = keepMask(seed, x.shape.length === 1 ? [1, ...x.shape] : x.shape, site, rate);
-  return mul(x, where(mask, 1 / (1 - rate), 0));
+  // Not `where`: the runtime's takes twice the time of these two nodes.
+  return mul(x, mul(cast(mask, "f32"), 1 / (1 - rate)));
 }
 
 /** 32 bits less those that float32 has no room for. */

@@ -36,6 +36,8 @@ export async function load(model: Uint8Array | string, options: ProgramOptions =
     if (options.arena === false) ort.call("DisableCpuMemArena", settings);
     else ort.call("AddSessionConfigEntry", settings, "session.use_env_allocators", "1");
     ort.call("SetSessionGraphOptimizationLevel", settings, LEVELS[options.optimization ?? "all"]);
+    // It would take back the transpositions that matMul writes out because the kernel is faster with them.
+    ort.call("AddSessionConfigEntry", settings, "optimization.disable_specified_optimizers", "GemmTransposeFusion");
     // Warnings about unused initializers and constant folding are noise to a user.
     ort.call("SetSessionLogSeverityLevel", settings, 3);
     if (options.optimizedPath) ort.call("SetOptimizedModelFilePath", settings, options.optimizedPath);
@@ -58,6 +60,8 @@ class CpuProgram implements Program {
   private session: Address;
   private readonly inputNames: BigUint64Array;
   private readonly outputNames: BigUint64Array;
+  /** Wrapped arrays of bound runs. */
+  private readonly kept: BigUint64Array[] = [];
 
   constructor(ort: OrtLibrary, session: Address, arena: boolean) {
     this.ort = ort;
@@ -84,30 +88,50 @@ class CpuProgram implements Program {
     const inputs = new BigUint64Array(this.inputs.length);
     const outputs = new BigUint64Array(this.outputs.length);
     try {
-      for (const [i, name] of this.inputs.entries()) {
-        const value = feeds[name];
-        if (value === undefined) throw new Error(`no value for the graph's input '${name}'`);
-        inputs[i] = this.wrap(name, value);
-      }
+      this.wrapInputs(feeds, inputs);
       for (const [i, name] of this.outputs.entries())
         if (into[name] !== undefined) outputs[i] = this.wrap(name, into[name]);
-      await ort.callAsync(
-        "Run",
-        this.session,
-        null,
-        this.inputNames,
-        inputs,
-        inputs.length,
-        this.outputNames,
-        outputs.length,
-        outputs,
-      );
+      await this.runOn(inputs, outputs);
       const results: Record<string, Value> = {};
       for (const [i, name] of this.outputs.entries()) results[name] = into[name] ?? this.unwrap(outputs[i]);
       return results;
     } finally {
       for (const value of [...inputs, ...outputs]) if (value !== 0n) ort.release("ReleaseValue", value);
     }
+  }
+
+  bind(feeds: Readonly<Record<string, Value>>, into: Readonly<Record<string, Value>>) {
+    const inputs = new BigUint64Array(this.inputs.length);
+    const outputs = new BigUint64Array(this.outputs.length);
+    // Kept before they are filled: what a fault leaves half wrapped is freed with the program.
+    this.kept.push(inputs, outputs);
+    this.wrapInputs(feeds, inputs);
+    for (const [i, name] of this.outputs.entries()) {
+      if (into[name] === undefined) throw new Error(`no place for the graph's output '${name}'`);
+      outputs[i] = this.wrap(name, into[name]);
+    }
+    const arrays = { feeds, into };
+    return async () => {
+      await this.runOn(inputs, outputs);
+      // The runtime reads and writes memory that only these objects keep alive.
+      void arrays;
+    };
+  }
+
+  private wrapInputs(feeds: Readonly<Record<string, Value>>, inputs: BigUint64Array): void {
+    for (const [i, name] of this.inputs.entries()) {
+      const value = feeds[name];
+      if (value === undefined) throw new Error(`no value for the graph's input '${name}'`);
+      inputs[i] = this.wrap(name, value);
+    }
+  }
+
+  private runOn(inputs: BigUint64Array, outputs: BigUint64Array): Promise<void> {
+    const { ort, session, inputNames, outputNames } = this;
+    return ort.callAsync(
+      "Run",
+      ...[session, null, inputNames, inputs, inputs.length, outputNames, outputs.length, outputs],
+    );
   }
 
   /** The runtime's view of an array: no copy, so the array must outlive it. */
@@ -169,6 +193,8 @@ class CpuProgram implements Program {
     if (this.session === 0n) return;
     for (const name of [...this.inputNames, ...this.outputNames])
       this.ort.call("AllocatorFree", this.ort.allocator, name);
+    for (const values of this.kept.splice(0))
+      for (const value of values) if (value !== 0n) this.ort.release("ReleaseValue", value);
     this.ort.release("ReleaseSession", this.session);
     this.session = 0n;
   }

@@ -72,7 +72,11 @@ async function training(o: Setup): Promise<object> {
     built.step({ ...fixed, ...randomFeeds(built.inputs, o.batch, frames, ++count, config.layerdrop) });
   maskMs = built.maskMs;
   if (o.profilePrefix) finish = built.endProfiling;
-  return { trained: built.store.trainedSize, parameters: built.store.weights.length, compileMs: built.compileMs };
+  return {
+    trained: built.store.trainedSize,
+    parameters: built.store.weights.length,
+    compileMs: built.compileMs,
+  };
 }
 
 /** What changes from step to step where the model is random: the seed, hidden frames, dropped layers. */

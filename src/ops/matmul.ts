@@ -126,8 +126,14 @@ const matMulOp = defineOp<MatMulAttrs>({
       })),
     ),
     // Long sides: each way of writing out a transposed left operand.
-    { inputs: [{ shape: [3, 128] }, { shape: [3, 130] }], attrs: { transA: true, transB: false, alpha: 0.5 } },
-    { inputs: [{ shape: [3, 256] }, { shape: [3, 128] }], attrs: { transA: true, transB: false, alpha: 0.5 } },
+    {
+      inputs: [{ shape: [3, 128] }, { shape: [3, 130] }],
+      attrs: { transA: true, transB: false, alpha: 0.5 },
+    },
+    {
+      inputs: [{ shape: [3, 256] }, { shape: [3, 128] }],
+      attrs: { transA: true, transB: false, alpha: 0.5 },
+    },
     { inputs: [{ shape: [3, 256] }, { shape: [128, 3] }], attrs: { transA: true, transB: true, alpha: 1 } },
     {
       inputs: [{ shape: [3, 256] }, { shape: [3, 128] }, { shape: [128] }],

@@ -37,7 +37,12 @@ export async function load(model: Uint8Array | string, options: ProgramOptions =
     else ort.call("AddSessionConfigEntry", settings, "session.use_env_allocators", "1");
     ort.call("SetSessionGraphOptimizationLevel", settings, LEVELS[options.optimization ?? "all"]);
     // It would take back the transpositions that matMul writes out because the kernel is faster with them.
-    ort.call("AddSessionConfigEntry", settings, "optimization.disable_specified_optimizers", "GemmTransposeFusion");
+    ort.call(
+      "AddSessionConfigEntry",
+      settings,
+      "optimization.disable_specified_optimizers",
+      "GemmTransposeFusion",
+    );
     // Warnings about unused initializers and constant folding are noise to a user.
     ort.call("SetSessionLogSeverityLevel", settings, 3);
     if (options.optimizedPath) ort.call("SetOptimizedModelFilePath", settings, options.optimizedPath);

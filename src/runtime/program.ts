@@ -54,10 +54,7 @@ export interface Program {
    * The same with all arrays given, inputs and outputs, and wrapped for the runtime once: for small runs that are made
    * again and again on the same arrays, where wrapping would cost as much as running. Calls of the result may overlap.
    */
-  bind(
-    feeds: Readonly<Record<string, Value>>,
-    into: Readonly<Record<string, Value>>,
-  ): () => Promise<void>;
+  bind(feeds: Readonly<Record<string, Value>>, into: Readonly<Record<string, Value>>): () => Promise<void>;
   /**
    * Makes sure that the arena, which all programs of a process share, has a stretch of so many bytes free. Values of a run then lie in one
    * stretch, where neighbours that are freed join; an arena that grew value by value cannot fit a larger value into the places of

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { OptimiserSpec } from "../../src/nn/optimisers.ts";
 import { constantInit } from "../../src/params/params.ts";
+import { random } from "../../src/random.ts";
 import { Optimiser } from "../../src/train/optimiser.ts";
 import { ParameterStore } from "../../src/train/store.ts";
 import { fixture, type Stored } from "./reference.ts";
@@ -72,3 +73,36 @@ describe("ten steps as PyTorch makes them", () => {
     await optimiser.dispose();
   });
 });
+
+test("how many threads an update has changes no bit of it", async () => {
+  // Two runs of pieces, the second of them short.
+  const size = 3_000_000;
+  const rng = random(5, "threads");
+  const draw = () => Float32Array.from({ length: size }, () => rng.next() - 0.5);
+  const [weights, slopes] = [draw(), draw()];
+  const after = async (threads: number) => {
+    const spec = { name: "w", shape: [size], init: constantInit(0) };
+    const store = new ParameterStore(new Map([["w", spec]]), () => true);
+    store.weights.set(weights);
+    store.gradients.set(slopes);
+    const optimiser = new Optimiser({ name: "adam", betas: [0.9, 0.999], eps: 1e-8 }, store, { threads });
+    const range = { start: 0, end: size };
+    const norms = [];
+    for (const step of [1, 2]) {
+      norms.push(await optimiser.norm([range]));
+      await optimiser.step([{ ...range, lr: 0.1 / step, weightDecay: 0, step }], 1 / step);
+    }
+    await optimiser.dispose();
+    const { mean, square } = optimiser.states;
+    return { norms, arrays: { weights: store.weights, mean, square } };
+  };
+  const alone = await after(1);
+  const exact = Math.sqrt(slopes.reduce((sum, v) => sum + v * v, 0));
+  for (const norm of alone.norms) expect(Math.abs(norm / exact - 1)).toBeLessThan(1e-6);
+  const several = await after(3);
+  expect(several.norms).toEqual(alone.norms);
+  for (const name of ["weights", "mean", "square"] as const)
+    expect(Buffer.compare(bytes(several.arrays[name]), bytes(alone.arrays[name])), name).toBe(0);
+});
+
+const bytes = ({ buffer }: Float32Array) => Buffer.from(buffer as ArrayBuffer);

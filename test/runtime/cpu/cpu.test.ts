@@ -110,6 +110,23 @@ describe("feeds and outputs", () => {
     await program.dispose();
   });
 
+  test("a bound run reads and writes the same arrays each time, and asks for all of them", async () => {
+    const program = await compile(graph, { threads: 1 });
+    const places = () => ({ y: f32([2, 3], new Float32Array(6)), next: i32([2], [0, 0]) });
+    const [feeds, into] = [{ ...good, x: f32([2, 3], Float32Array.of(1, 2, 3, 4, 5, 6)) }, places()];
+    const run = program.bind(feeds, into);
+    await run();
+    expect([...into.y.data, ...into.next.data]).toEqual([2, 4, 6, 8, 10, 12, 8, 9]);
+    feeds.x.data[0] = -1;
+    const other = places();
+    await Promise.all([run(), program.bind(good, other)(), run()]);
+    expect([...into.y.data]).toEqual([-2, 4, 6, 8, 10, 12]);
+    expect([...other.y.data]).toEqual([2, 4, 6, 8, 10, 12]);
+    expect(() => program.bind({ x: good.x }, into)).toThrow(/no value for the graph's input 'count'/);
+    expect(() => program.bind(good, { y: into.y })).toThrow(/no place for the graph's output 'next'/);
+    await program.dispose();
+  });
+
   test.each([
     ["a missing input", { x: good.x }, /no value for the graph's input 'count'/],
     [

@@ -65,8 +65,8 @@ class CpuProgram implements Program {
   private session: Address;
   private readonly inputNames: BigUint64Array;
   private readonly outputNames: BigUint64Array;
-  /** Wrapped arrays of bound runs. */
-  private readonly kept: BigUint64Array[] = [];
+  /** What bound runs read and write: the runtime's views, and the arrays, whose memory nothing else may keep alive. */
+  private readonly kept: { views: BigUint64Array; arrays: Readonly<Record<string, Value>> }[] = [];
 
   constructor(ort: OrtLibrary, session: Address, arena: boolean) {
     this.ort = ort;
@@ -109,18 +109,13 @@ class CpuProgram implements Program {
     const inputs = new BigUint64Array(this.inputs.length);
     const outputs = new BigUint64Array(this.outputs.length);
     // Kept before they are filled: what a fault leaves half wrapped is freed with the program.
-    this.kept.push(inputs, outputs);
+    this.kept.push({ views: inputs, arrays: feeds }, { views: outputs, arrays: into });
     this.wrapInputs(feeds, inputs);
     for (const [i, name] of this.outputs.entries()) {
       if (into[name] === undefined) throw new Error(`no place for the graph's output '${name}'`);
       outputs[i] = this.wrap(name, into[name]);
     }
-    const arrays = { feeds, into };
-    return async () => {
-      await this.runOn(inputs, outputs);
-      // The runtime reads and writes memory that only these objects keep alive.
-      void arrays;
-    };
+    return () => this.runOn(inputs, outputs);
   }
 
   private wrapInputs(feeds: Readonly<Record<string, Value>>, inputs: BigUint64Array): void {
@@ -198,8 +193,8 @@ class CpuProgram implements Program {
     if (this.session === 0n) return;
     for (const name of [...this.inputNames, ...this.outputNames])
       this.ort.call("AllocatorFree", this.ort.allocator, name);
-    for (const values of this.kept.splice(0))
-      for (const value of values) if (value !== 0n) this.ort.release("ReleaseValue", value);
+    for (const { views } of this.kept.splice(0))
+      for (const value of views) if (value !== 0n) this.ort.release("ReleaseValue", value);
     this.ort.release("ReleaseSession", this.session);
     this.session = 0n;
   }

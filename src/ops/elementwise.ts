@@ -272,17 +272,8 @@ export const relu = unary({
   samples: single(),
 });
 
-export const erf = unary({
-  name: "erf",
-  onnx: "Erf",
-  doc: "y = 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.",
-  fn: erfReference,
-  vjp: [({ dy, inputs: [x] }) => mul(dy, mul(2 / Math.sqrt(Math.PI), exp(neg(mul(x, x)))))],
-  samples: single([-3, 3]),
-});
-
-/** Series for small arguments, continued fraction for large ones: about 15 digits. */
-export function erfReference(x: number): number {
+/** erf by series for small arguments, by continued fraction for large ones: about 15 digits. */
+function erfReference(x: number): number {
   const a = Math.abs(x);
   if (a > 6) return Math.sign(x);
   if (a < 2.5) {

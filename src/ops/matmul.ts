@@ -18,7 +18,7 @@ const LONG = 128;
 
 /**
  * A product of matrices. The runtime's kernel reads a transposed left operand (a weight's gradient is dy^T x) 1.4 times
- * slower than a plain one; writing it out first costs a twentieth of the product. A result of twice as many rows as
+ * slower than a plain one; writing it out first costs at most a tenth of the product. A result of twice as many rows as
  * columns is computed transposed, since the kernel keeps all rows of a few columns in the cache.
  */
 function gemm(

@@ -39,6 +39,7 @@ const USAGE = `npm run bench -- NAME [options]
   --share F         probe: that share of the recordings and updates (default 1); select: of the utterances; decode: n-grams as a share of
                     LibriSpeech's 4-gram (default 0.05)
   --upstream NAME   probe: base (default; the whole suite takes some ten hours, --share 0.02 some twenty minutes) or small
+  --profile PREFIX  train-step, infer: the runtime's own profile of our side, a JSON file for each row; steps are slower with it
   --json            one object a line`;
 
 const { values, positionals } = parseArgs({
@@ -50,6 +51,7 @@ const { values, positionals } = parseArgs({
     threads: { type: "string", default: "2" },
     share: { type: "string" },
     upstream: { type: "string" },
+    profile: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -57,6 +59,7 @@ const { values, positionals } = parseArgs({
 const [name] = positionals;
 const threads = Number(values.threads);
 const rounds = Number(values.rounds);
+const profiled = values.profile === undefined ? {} : { profilePrefix: values.profile };
 
 function trainingCases(): Case[] {
   const cases: Case[] = [];
@@ -74,7 +77,7 @@ function trainingCases(): Case[] {
         cases.push({
           name: `train-step: ${label}, ${dropout === "zero" ? "no dropout" : "default dropout"}`,
           mode,
-          ours: { task: "train-step", mode, ...shared },
+          ours: { task: "train-step", mode, ...shared, ...profiled },
           peer: {
             name: `PyTorch ${precision}`,
             program: "train_step",
@@ -90,7 +93,7 @@ function inferenceCases(): Case[] {
   return (["f32", "bf16"] as const).map((precision) => ({
     name: "infer: wav2vec2-base, 10 s",
     mode: "fast",
-    ours: { task: "infer", mode: "fast", dropout: "zero", train: "all", ...shared },
+    ours: { task: "infer", mode: "fast", dropout: "zero", train: "all", ...shared, ...profiled },
     peer: { name: `PyTorch ${precision}`, program: "infer", setup: { mode: precision, ...shared } },
   }));
 }

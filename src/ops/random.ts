@@ -1,6 +1,6 @@
 import { defineOp } from "../tensor/define.ts";
-import { type Dim, product, type Shape, showShape } from "../tensor/dims.ts";
-import type { Emit, Tensor } from "../tensor/tensor.ts";
+import { type Dim, product, type Shape, sameShape, showShape } from "../tensor/dims.ts";
+import { type Emit, makeNode, type SampleInput, type Tensor, type TensorType } from "../tensor/tensor.ts";
 import { cast, log, mul, neg } from "./elementwise.ts";
 
 /*
@@ -8,8 +8,7 @@ import { cast, log, mul, neg } from "./elementwise.ts";
  * restore. A row hash times a column hash, wrapped to 32 bits, costs one integer product per element, a quarter of
  * drawing each element (design, section 2). The row and column hashes themselves are thorough: they are few.
  */
-const SALT_ROW = 0x2c1b3c6d;
-const SALT_COLUMN = 0x297a2d39;
+const SALTS = { rows: 0x2c1b3c6d, columns: 0x297a2d39 } as const;
 const FACTORS = [-0x7a143589, -0x3d4d51cb, -0x61c88647] as const;
 const SHIFTS = [65536, 8192, 65536] as const;
 
@@ -21,11 +20,12 @@ function hash(index: number, seed: number): number {
   return h ^ Math.trunc(h / SHIFTS[2]);
 }
 
-function emitHash(e: Emit, count: string, seed: string): string {
+/** Hashes of the places 0 to `count`, for each of the starts: [count] for a scalar, [starts, count] for a column of them. */
+function emitHash(e: Emit, count: string, starts: string): string {
   const int = (value: number) => e.constant("i32", [], [value | 0]);
   const scalarCount = e.node("Cast", [e.node("Reshape", [count, e.constant("i64", [0], [])])], { to: 6 });
   const index = e.node("Range", [int(0), scalarCount, int(1)]);
-  let h = e.node("Add", [e.node("Mul", [index, int(FACTORS[2])]), seed]);
+  let h = e.node("Add", [e.node("Mul", [index, int(FACTORS[2])]), starts]);
   for (const [i, shift] of SHIFTS.entries()) {
     h = e.node("BitwiseXor", [h, e.node("Div", [h, int(shift)])]);
     if (i < 2) h = e.node("Mul", [h, int(FACTORS[i])]);
@@ -33,10 +33,80 @@ function emitHash(e: Emit, count: string, seed: string): string {
   return h;
 }
 
+/** Where hashing starts for (seed, site). */
+const startOf = (seed: number, site: number, salt: number) =>
+  (Math.imul(seed, FACTORS[0]) + Math.imul(site + 1, salt)) | 0;
+
+function emitStarts(e: Emit, seed: string, sites: readonly number[], salt: number): string {
+  const shape = sites.length === 1 ? [] : [sites.length, 1];
+  return e.node("Add", [
+    e.node("Mul", [seed, e.constant("i32", [], [FACTORS[0]])]),
+    e.constant(
+      "i32",
+      shape,
+      sites.map((site) => Math.imul(site + 1, salt)),
+    ),
+  ]);
+}
+
+function checkSeed(op: string, { shape, dtype }: TensorType): void {
+  if (dtype !== "i32" || shape.length !== 0)
+    throw new Error(`${op}: the seed must be an i32 scalar, got ${showShape(shape)} ${dtype}`);
+}
+
+interface HashAttrs {
+  count: Dim;
+  /** A mask's rows and columns are hashed differently; hashes of columns are odd, or products would favour even numbers. */
+  of: keyof typeof SALTS;
+  /** Which of a model's random places: equal sites with equal seeds hash alike. One output for each. */
+  sites: readonly number[];
+}
+
+const hashesOp = defineOp<HashAttrs>({
+  name: "hashes",
+  doc: "For each site the hashes of the places 0 to count, of (seed, site, place) alone.",
+  infer: ([seed], { count, sites }) => {
+    checkSeed("hashes", seed);
+    return sites.map(() => ({ shape: [count], dtype: "i32" }));
+  },
+  emit: (e, [seed], { count, of, sites }) => {
+    const hashed = emitHash(e, e.sizes([count]), emitStarts(e, seed, sites, SALTS[of]));
+    const all = of === "rows" ? hashed : e.node("BitwiseOr", [hashed, e.constant("i32", [], [1])]);
+    if (sites.length === 1) return [all];
+    const rows = e.nodes("Split", [all], { axis: 0, num_outputs: sites.length }, { outputs: sites.length });
+    return rows.map((row) => e.node("Reshape", [row, e.constant("i64", [1], [-1])]));
+  },
+  vjp: { nonDifferentiable: "a draw has no slope" },
+  traits: { cheap: true },
+  // The runtime plans a session in time that grows with the square of the nodes, and hashing takes a dozen.
+  perOutput: "sites",
+  reference: ([seed], { count, of, sites }, bind) =>
+    sites.map((site) => {
+      const start = startOf(seed.data[0], site, SALTS[of]);
+      const odd = of === "rows" ? 0 : 1;
+      const data = Float64Array.from({ length: bind(count) }, (_, i) => hash(i, start) | odd);
+      return { shape: [bind(count)], data };
+    }),
+  samples: [
+    {
+      inputs: [{ shape: [], dtype: "i32", values: [12345] }],
+      attrs: { count: 40, of: "rows", sites: [3] },
+    },
+    {
+      inputs: [{ shape: [], dtype: "i32", values: [-7] }],
+      attrs: { count: 9, of: "columns", sites: [0, 5, 1] },
+    },
+  ],
+});
+
+/** Belongs to no region: recomputation keeps it, since it is small and all masks of a size are hashed together. */
+const hashes = (seed: Tensor, count: Dim, of: HashAttrs["of"], site: number): Tensor =>
+  makeNode(hashesOp, [seed], { count, of, sites: [site] } satisfies HashAttrs).outputs[0];
+
+const hashed = (count: number): SampleInput => ({ shape: [count], dtype: "i32", range: [-2e9, 2e9] });
+
 interface KeepAttrs {
   shape: Shape;
-  /** Which of a model's random places this is: equal sites with equal seeds draw equal masks. */
-  site: number;
   /** Probability that an element is dropped. */
   rate: number;
 }
@@ -48,55 +118,44 @@ const rowsAndColumns = (shape: Shape): [Dim, Dim] => [product(shape.slice(0, -1)
 
 const keepMaskOp = defineOp<KeepAttrs>({
   name: "keepMask",
-  doc: "true with probability 1 - rate, independent of everything but (seed, site, place).",
-  infer: ([seed], { shape, rate }) => {
-    if (seed.dtype !== "i32" || seed.shape.length !== 0)
-      throw new Error(`keepMask: the seed must be an i32 scalar, got ${showShape(seed.shape)} ${seed.dtype}`);
+  doc: "true with probability 1 - rate, where the hashes of rows (all axes but the last) and of columns are random.",
+  infer: ([row, column], { shape, rate }) => {
+    const [rows, columns] = rowsAndColumns(shape);
+    const fits = ({ shape, dtype }: TensorType, size: Dim) => dtype === "i32" && sameShape(shape, [size]);
+    if (!fits(row, rows) || !fits(column, columns))
+      throw new Error(
+        `keepMask: hashes of ${showShape(row.shape)} and ${showShape(column.shape)} do not fit ${showShape(shape)}`,
+      );
     if (!(rate > 0 && rate < 1)) throw new Error(`keepMask: the rate must lie between 0 and 1, got ${rate}`);
     return [{ shape, dtype: "bool" }];
   },
-  emit: (e, [seed], { shape, site, rate }, node) => {
-    const [rows, columns] = rowsAndColumns(shape);
-    const salted = (salt: number) =>
-      e.node("Add", [
-        e.node("Mul", [seed, e.constant("i32", [], [FACTORS[0]])]),
-        e.constant("i32", [], [Math.imul(site + 1, salt)]),
-      ]);
-    const row = e.node("Reshape", [
-      emitHash(e, e.sizes([rows]), salted(SALT_ROW)),
-      e.constant("i64", [2], [-1, 1]),
-    ]);
-    const column = emitHash(e, e.sizes([columns]), salted(SALT_COLUMN));
-    const odd = e.node("BitwiseOr", [column, e.constant("i32", [], [1])]);
-    const bits = e.node("Mul", [row, odd]);
+  emit: (e, [row, column], { shape, rate }, node) => {
+    const rows = e.node("Reshape", [row, e.constant("i64", [2], [-1, 1])]);
+    const bits = e.node("Mul", [rows, column]);
     const keep = e.node("GreaterOrEqual", [bits, e.constant("i32", [], [threshold(rate)])]);
     return [shape.length === 2 ? keep : e.node("Reshape", [keep, e.sizes(node.outputs[0].shape)])];
   },
   vjp: { nonDifferentiable: "a draw has no slope" },
   traits: { cheap: true },
-  reference: ([seed], { shape, site, rate }, bind) => {
-    const [rows, columns] = rowsAndColumns(shape).map(bind);
-    const base = Math.imul(seed.data[0], FACTORS[0]);
-    const row = (i: number) => hash(i, (base + Math.imul(site + 1, SALT_ROW)) | 0);
-    const column = (j: number) => hash(j, (base + Math.imul(site + 1, SALT_COLUMN)) | 0) | 1;
-    const data = new Float64Array(rows * columns);
-    for (let i = 0; i < rows; i++)
-      for (let j = 0; j < columns; j++)
-        data[i * columns + j] = Math.imul(row(i), column(j)) >= threshold(rate) ? 1 : 0;
+  reference: ([{ data: row }, { data: column }], { shape, rate }, bind) => {
+    const data = new Float64Array(row.length * column.length);
+    for (let i = 0; i < row.length; i++)
+      for (let j = 0; j < column.length; j++)
+        data[i * column.length + j] = Math.imul(row[i], column[j]) >= threshold(rate) ? 1 : 0;
     return [{ shape: shape.map(bind), data }];
   },
   samples: [
-    {
-      inputs: [{ shape: [], dtype: "i32", values: [12345] }],
-      attrs: { shape: [40, 30], site: 3, rate: 0.1 },
-    },
-    { inputs: [{ shape: [], dtype: "i32", values: [-7] }], attrs: { shape: [2, 5, 16], site: 0, rate: 0.5 } },
+    { inputs: [hashed(40), hashed(30)], attrs: { shape: [40, 30], rate: 0.1 } },
+    { inputs: [hashed(10), hashed(16)], attrs: { shape: [2, 5, 16], rate: 0.5 } },
   ],
 });
 
-/** A mask that keeps each element with probability 1 - rate. */
-export const keepMask = (seed: Tensor, shape: Shape, site: number, rate: number): Tensor =>
-  keepMaskOp([seed], { shape, site, rate })[0];
+/** A mask that keeps each element with probability 1 - rate, independent of everything but (seed, site, place). */
+export function keepMask(seed: Tensor, shape: Shape, site: number, rate: number): Tensor {
+  const [rows, columns] = rowsAndColumns(shape);
+  const inputs = [hashes(seed, rows, "rows", site), hashes(seed, columns, "columns", site)];
+  return keepMaskOp(inputs, { shape, rate })[0];
+}
 
 /** Zeroes elements with probability `rate` and scales the rest by 1 / (1 - rate) (Srivastava et al. 2014). */
 export function dropout(x: Tensor, seed: Tensor, site: number, rate: number): Tensor {
@@ -114,18 +173,13 @@ const uniformOp = defineOp<{ shape: Shape; site: number }>({
   name: "uniform",
   doc: "Evenly distributed in (0, 1), a multiple of 2^-22 plus 2^-23, independent of everything but (seed, site, place).",
   infer: ([seed], { shape }) => {
-    if (seed.dtype !== "i32" || seed.shape.length !== 0)
-      throw new Error(`uniform: the seed must be an i32 scalar, got ${showShape(seed.shape)} ${seed.dtype}`);
+    checkSeed("uniform", seed);
     return [{ shape, dtype: "f32" }];
   },
   // Each element is hashed: these draws are few, and added up where a mask's are not.
   emit: (e, [seed], { shape, site }, node) => {
-    const salted = e.node("Add", [
-      e.node("Mul", [seed, e.constant("i32", [], [FACTORS[0]])]),
-      e.constant("i32", [], [Math.imul(site + 1, SALT_ROW)]),
-    ]);
     const bits = e.node("Div", [
-      emitHash(e, e.sizes([product(shape)]), salted),
+      emitHash(e, e.sizes([product(shape)]), emitStarts(e, seed, [site], SALTS.rows)),
       e.constant("i32", [], [STEP]),
     ]);
     const shifted = e.node("Add", [e.node("Cast", [bits], { to: 1 }), e.constant("f32", [], [MIDDLE])]);
@@ -136,7 +190,7 @@ const uniformOp = defineOp<{ shape: Shape; site: number }>({
   traits: { cheap: true },
   reference: ([seed], { shape, site }, bind) => {
     const sizes = shape.map(bind);
-    const base = (Math.imul(seed.data[0], FACTORS[0]) + Math.imul(site + 1, SALT_ROW)) | 0;
+    const base = startOf(seed.data[0], site, SALTS.rows);
     const count = sizes.reduce((a, b) => a * b, 1);
     const data = Float64Array.from(
       { length: count },

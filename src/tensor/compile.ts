@@ -1,5 +1,5 @@
 import { type Graph, verify } from "./graph.ts";
-import { foldConstants, lower, type MakeConstant, shareCommon, simplify } from "./passes/local.ts";
+import { foldConstants, joinAlike, lower, type MakeConstant, shareCommon, simplify } from "./passes/local.ts";
 
 /** Brings a traced graph into the form that is written: lowered, simplified, folded, each value computed once. */
 export function optimise(graph: Graph, constant: MakeConstant): Graph {
@@ -8,5 +8,6 @@ export function optimise(graph: Graph, constant: MakeConstant): Graph {
   out = verify(shareCommon(out), "shareCommon");
   out = verify(simplify(out), "simplify");
   out = verify(foldConstants(out, constant), "foldConstants");
-  return verify(shareCommon(out), "shareCommon");
+  out = verify(shareCommon(out), "shareCommon");
+  return verify(joinAlike(out), "joinAlike");
 }

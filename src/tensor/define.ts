@@ -34,6 +34,8 @@ export interface OpDefinition<A extends Attributes> {
   readonly samples: readonly Sample<A>[];
   /** An equal, cheaper expression where the inputs allow one: what the fusion pass asks. */
   simplify?(inputs: readonly Tensor[], attrs: A): Tensor | undefined;
+  /** The list among the attributes that has one entry for each output: nodes that differ only in it become one. */
+  readonly perOutput?: keyof A & string;
 }
 
 export interface Lowering<A extends Attributes> {

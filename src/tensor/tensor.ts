@@ -44,6 +44,7 @@ export interface Op {
   reference(inputs: readonly NdArray[], attrs: Attributes, bind: (dim: Dim) => number): readonly NdArray[];
   readonly samples: readonly Sample[];
   simplify?(inputs: readonly Tensor[], attrs: Attributes): Tensor | undefined;
+  readonly perOutput?: string;
 }
 
 export interface VjpContext<A = Attributes> {
@@ -173,7 +174,7 @@ export function apply(op: Op, inputs: readonly Tensor[], attrs: Attributes): rea
   return makeNode(op, inputs, attrs, regions.at(-1)).outputs;
 }
 
-/** As `apply`, for passes that keep a node's region. */
+/** As `apply`, in a region of the caller's choice or in none. */
 export function makeNode(op: Op, inputs: readonly Tensor[], attrs: Attributes, within?: Region): Node {
   const types = op.infer(inputs, attrs);
   const outputs: Tensor[] = [];

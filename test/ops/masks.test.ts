@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import * as ops from "../../src/ops/index.ts";
+import { optimise } from "../../src/tensor/compile.ts";
 import { evaluate } from "../../src/tensor/evaluate.ts";
+import { topological } from "../../src/tensor/tensor.ts";
 
 // The runtime's masks equal these exactly (generated.test.ts), so what holds of the reference holds of training.
 
@@ -90,4 +92,22 @@ test("dropout keeps the mean: what is kept is scaled up", () => {
   const { data } = evaluate([y], new Map([["seed", { shape: [], data: Float64Array.of(1) }]]))[0];
   expect([...new Set(data)].sort()).toEqual([0, 1 / 0.75]);
   expect(mean(data)).toBeCloseTo(1, 1);
+});
+
+test("the hashes of all masks of one size are one node, and the masks what they are alone", () => {
+  const shape = [ROWS, COLUMNS];
+  const masks = [3, 0, 7].map((site) => ops.keepMask(SEED, shape, site, DROPPED));
+  const graph = optimise(
+    {
+      inputs: [{ name: "seed", tensor: SEED }],
+      outputs: masks.map((tensor, i) => ({ name: `mask${i}`, tensor })),
+      late: [],
+    },
+    ops.constant,
+  );
+  const together = graph.outputs.map(({ tensor }) => tensor);
+  const hashing = topological(together).filter(({ op }) => op.name === "hashes");
+  expect(hashing.map(({ outputs }) => outputs.length)).toEqual([3, 3]);
+  const feeds = new Map([["seed", { shape: [], data: Float64Array.of(5) }]]);
+  expect(evaluate(together, feeds).map(({ data }) => data)).toEqual([3, 0, 7].map((site) => mask(5, site)));
 });

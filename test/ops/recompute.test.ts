@@ -50,4 +50,7 @@ test("gradients stay, and the runtime does not merge what is computed twice", as
   expect(first.of("Softmax")).toBe(kept.of("Softmax") + 1);
   expect(both.of("Softmax")).toBe(kept.of("Softmax") + 2);
   expect(everything.of("Conv")).toBeGreaterThan(kept.of("Conv"));
+  // Masks are drawn again, from hashes that are small enough to keep.
+  expect(everything.of("GreaterOrEqual")).toBeGreaterThan(kept.of("GreaterOrEqual"));
+  expect(everything.of("BitwiseXor")).toBe(kept.of("BitwiseXor"));
 });

@@ -1,7 +1,15 @@
 import { bindDim, type Dim, product } from "../dims.ts";
 import { ndarray } from "../evaluate.ts";
 import { type Graph, rewrite, withOutputs } from "../graph.ts";
-import { attrsKey, type DType, makeNode, type NdArray, type Tensor, topological } from "../tensor.ts";
+import {
+  attrsKey,
+  type DType,
+  makeNode,
+  type NdArray,
+  type Node,
+  type Tensor,
+  topological,
+} from "../tensor.ts";
 
 /** Makes a constant; handed in by ops, which the compiler does not import. */
 export type MakeConstant = (shape: readonly number[], values: ArrayLike<number>, dtype: DType) => Tensor;
@@ -21,6 +29,32 @@ export function shareCommon(graph: Graph): Graph {
       : makeNode(node.op, inputs, node.attrs, node.region).outputs;
     known.set(key, made);
     return made;
+  });
+  return withOutputs(graph, outputs);
+}
+
+/** Operations of one kind on equal inputs become one with the outputs of all, where the operation allows it (`perOutput`). */
+export function joinAlike(graph: Graph): Graph {
+  const tensors = tensorsOf(graph);
+  const alike = new Map<string, Node[]>();
+  const keyOf = ({ op, inputs, attrs }: Node): string =>
+    `${op.name}(${inputs.map(({ id }) => id)})${attrsKey({ ...attrs, [op.perOutput!]: [] })}`;
+  for (const node of topological(tensors)) {
+    if (node.op.perOutput === undefined) continue;
+    const key = keyOf(node);
+    alike.set(key, [...(alike.get(key) ?? []), node]);
+  }
+  const joined = new Map<Node, readonly Tensor[]>();
+  const outputs = rewrite(tensors, (node, inputs) => {
+    const { op, attrs } = node;
+    if (op.perOutput === undefined) return undefined;
+    const nodes = alike.get(keyOf(node))!;
+    if (nodes.length > 1 && !joined.has(node)) {
+      const lists = nodes.map((each) => (each.attrs as Record<string, unknown[]>)[op.perOutput!]);
+      const all = [...makeNode(op, inputs, { ...attrs, [op.perOutput]: lists.flat() }).outputs];
+      for (const [i, each] of nodes.entries()) joined.set(each, all.splice(0, lists[i].length));
+    }
+    return joined.get(node);
   });
   return withOutputs(graph, outputs);
 }

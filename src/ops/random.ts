@@ -73,8 +73,8 @@ const hashesOp = defineOp<HashAttrs>({
     const hashed = emitHash(e, e.sizes([count]), emitStarts(e, seed, sites, SALTS[of]));
     const all = of === "rows" ? hashed : e.node("BitwiseOr", [hashed, e.constant("i32", [], [1])]);
     if (sites.length === 1) return [all];
-    const rows = e.nodes("Split", [all], { axis: 0, num_outputs: sites.length }, { outputs: sites.length });
-    return rows.map((row) => e.node("Reshape", [row, e.constant("i64", [1], [-1])]));
+    const each = e.nodes("Split", [all], { axis: 0, num_outputs: sites.length }, { outputs: sites.length });
+    return each.map((one) => e.node("Reshape", [one, e.constant("i64", [1], [-1])]));
   },
   vjp: { nonDifferentiable: "a draw has no slope" },
   traits: { cheap: true },

@@ -82,8 +82,8 @@ export function recompute(graph: Graph, options: Recomputation, after: After): G
 }
 
 /**
- * Parameters are there anyway and need no waiting. Other inputs do: what is computed from inputs alone (a dropout mask
- * from its seed) would otherwise be merged with its original.
+ * Parameters are there anyway and need no waiting. Other inputs do: what is computed from inputs alone (random
+ * draws from their seed) would otherwise be merged with its original.
  */
 const isWeight = ({ node, shape }: Tensor): boolean =>
   node.op.traits.source === true && shape.length > 0 && shape.every((dim) => typeof dim === "number");

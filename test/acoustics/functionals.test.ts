@@ -102,46 +102,76 @@ describe("linear prediction", () => {
 });
 
 describe("polynomial roots", () => {
+  /** The polynomial with a real root and the pairs of the given radii and angles, and what `PolynomialRoots` says. */
+  function solve(pairs: readonly (readonly [number, number])[], real: number) {
+    let c = [1, -real];
+    for (const [radius, angle] of pairs) {
+      const [b, d] = [-2 * radius * Math.cos(angle), radius * radius];
+      c = Array.from(
+        { length: c.length + 2 },
+        (_, i) => (c[i] ?? 0) + b * (c[i - 1] ?? 0) + d * (c[i - 2] ?? 0),
+      );
+    }
+    const solver = new PolynomialRoots(c.length - 1);
+    const count = solver.solve(c);
+    return { c, roots: Array.from({ length: count }, (_, r) => [solver.re[r], solver.im[r]]) };
+  }
+
+  const pair = fc.tuple(
+    fc.double({ min: 0.2, max: 1.2, noNaN: true }),
+    fc.double({ min: 0.1, max: 3, noNaN: true }),
+  );
+  /** Five pairs, some of them up to five times. */
+  const pairs = fc
+    .tuple(
+      fc.array(pair, { minLength: 5, maxLength: 5 }),
+      fc.array(fc.nat(4), { minLength: 5, maxLength: 5 }),
+      fc.boolean(),
+    )
+    .map(([of, which, repeat]) => (repeat ? which.map((k) => of[k]) : of));
+
   it("are those the polynomial was made of", () => {
-    const pair = fc.tuple(
-      fc.double({ min: 0.2, max: 1.2, noNaN: true }),
-      fc.double({ min: 0.1, max: 3, noNaN: true }),
-    );
     fc.assert(
-      fc.property(
-        fc.array(pair, { minLength: 5, maxLength: 5 }),
-        fc.double({ min: -1, max: 1, noNaN: true }),
-        (pairs, real) => {
-          let c = [1, -real];
-          for (const [radius, angle] of pairs) {
-            const [b, d] = [-2 * radius * Math.cos(angle), radius * radius];
-            c = Array.from(
-              { length: c.length + 2 },
-              (_, i) => (c[i] ?? 0) + b * (c[i - 1] ?? 0) + d * (c[i - 2] ?? 0),
-            );
+      fc.property(pairs, fc.double({ min: -1, max: 1, noNaN: true }), (of, real) => {
+        const { c, roots } = solve(of, real);
+        // Multiple roots are ill conditioned, their residual is not.
+        for (const [x, y] of roots) {
+          let [re, im, size] = [0, 0, 0];
+          for (const coefficient of c) {
+            [re, im] = [re * x - im * y + coefficient, re * y + im * x];
+            size = size * Math.hypot(x, y) + Math.abs(coefficient);
           }
-          const solver = new PolynomialRoots(11);
-          const count = solver.solve(c);
-          // Multiple roots are ill conditioned, their residual is not.
-          for (let r = 0; r < count; r++) {
-            let [re, im, size] = [0, 0, 0];
-            const modulus = Math.hypot(solver.re[r], solver.im[r]);
-            for (const coefficient of c) {
-              [re, im] = [
-                re * solver.re[r] - im * solver.im[r] + coefficient,
-                re * solver.im[r] + im * solver.re[r],
-              ];
-              size = size * modulus + Math.abs(coefficient);
-            }
-            expect(Math.hypot(re, im)).toBeLessThanOrEqual(1e-9 * size + 1e-15);
-          }
-          const whole = Array.from({ length: count }, (_, r) => (solver.im[r] > 0 ? 2 : 1)).reduce(
-            (s, v) => s + v,
-            0,
-          );
-          expect(whole).toBe(11);
-        },
-      ),
+          expect(Math.hypot(re, im)).toBeLessThanOrEqual(1e-9 * size + 1e-15);
+        }
+        expect(roots.reduce((whole, [, y]) => whole + (y > 0 ? 2 : 1), 0)).toBe(11);
+      }),
     );
+  });
+
+  it("of one multiplicity do not spoil the others", () => {
+    const triple: [number, number] = [0.2, 0.1];
+    const apart: [number, number][] = [
+      [1.1991856859796022, 2.9995513910254767],
+      [0.8561653852456848, 2.999999689683312],
+    ];
+    const of = [apart[0], triple, triple, apart[1], triple];
+    const { roots } = solve(of, -7.934538507599525e-11);
+    for (const [radius, angle] of apart) {
+      const [x, y] = [radius * Math.cos(angle), radius * Math.sin(angle)];
+      const nearest = Math.min(...roots.map(([re, im]) => Math.hypot(re - x, im - y)));
+      expect(nearest).toBeLessThan(1e-9);
+    }
+  });
+
+  it("are real next to a cluster of pairs", () => {
+    const triple: [number, number] = [1.1999999999999973, 0.1];
+    const apart: [number, number][] = [
+      [0.6975887456749944, 1.527654629741688],
+      [0.20000000000000004, 1.3193646037696134],
+    ];
+    const { roots } = solve([triple, ...apart, triple, triple], 0.9999999999999984);
+    const real = roots.filter(([, y]) => y === 0);
+    expect(real).toHaveLength(1);
+    expect(real[0][0]).toBeCloseTo(1, 9);
   });
 });

@@ -26,16 +26,17 @@ export class PolynomialRoots {
     let found = 0;
     while (left > 0) {
       laguerre(p, left);
-      let [x, y] = point;
-      // A root this close to the real axis is a real one: a true pair so close would be a double root.
-      if (Math.abs(y) <= 1e-10 * (1 + Math.abs(x))) y = 0;
+      // Division is by the root as it was found: polished, neighbours in a cluster no longer make up for each other's
+      // errors, and what is left of the polynomial is wrong by far more than rounding.
+      const x = point[0];
+      const y = Math.abs(point[1]);
       polish(c, this.degree, x, y);
-      [x, y] = point;
-      y = Math.abs(y);
-      this.re[found] = x;
-      this.im[found] = y;
+      // A root this close to the real axis is a real one: a true pair so close would be a double root.
+      const real = Math.abs(point[1]) <= 1e-10 * (1 + Math.abs(point[0]));
+      this.re[found] = point[0];
+      this.im[found] = real ? 0 : Math.abs(point[1]);
       found++;
-      if (y === 0) {
+      if (real) {
         for (let i = 1; i < left; i++) p[i] += x * p[i - 1];
         left -= 1;
       } else {
@@ -123,11 +124,11 @@ function laguerre(p: Float64Array, degree: number): void {
   point[1] = y;
 }
 
-/** Two Newton steps in the undeflated polynomial, taken only where they are small corrections. */
+/** Newton steps in the undeflated polynomial until they change nothing, taken only where they are small corrections. */
 function polish(c: ArrayLike<number>, degree: number, startX: number, startY: number): void {
   let x = startX;
   let y = startY;
-  for (let step = 0; step < 2; step++) {
+  for (let step = 0; step < 8; step++) {
     let br = c[0];
     let bi = 0;
     let dr = 0;
@@ -144,9 +145,11 @@ function polish(c: ArrayLike<number>, degree: number, startX: number, startY: nu
     if (norm === 0) break;
     const stepR = (br * dr + bi * di) / norm;
     const stepI = (bi * dr - br * di) / norm;
-    if (stepR * stepR + stepI * stepI > 1e-6 * (x * x + y * y)) break;
+    const relative = (stepR * stepR + stepI * stepI) / (x * x + y * y);
+    if (relative > 1e-6) break;
     x -= stepR;
     y -= stepI;
+    if (relative < 1e-20) break;
   }
   point[0] = x;
   point[1] = y;

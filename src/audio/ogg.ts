@@ -2,7 +2,7 @@ import { OggVorbisDecoder } from "@wasm-audio-decoders/ogg-vorbis";
 import { OpusDecoder } from "opus-decoder";
 import { Collector } from "./collector.ts";
 import { quietly, release } from "./container.ts";
-import { isOpusPacket } from "./opus.ts";
+import { opusPacketSamples } from "./opus.ts";
 import { type Audio, type ByteSource, checkFormat, refuse, type Selection, segmentSamples } from "./pcm.ts";
 
 /** What the pages of an Ogg file say before anything is decoded (RFC 3533). */
@@ -29,6 +29,8 @@ export function walkOgg(bytes: Uint8Array, name: string): OggStream & OggContent
   let sequence = 0;
   let position = 0;
   let ended = false;
+  // Samples that the packets hold at most: a position beyond them is damage, found before memory is set aside for it.
+  let held = 0;
   const assemble = packetAssembler();
   const packets: Uint8Array[] = [];
   while (at < bytes.length) {
@@ -51,8 +53,9 @@ export function walkOgg(bytes: Uint8Array, name: string): OggStream & OggContent
     if (uint(bytes, at + 18) !== sequence) refuse(name, `a page is missing before ${place}`);
     for (const packet of assemble(laces, bytes.subarray(bodyAt, end))) {
       if (head.codec === "opus" && isOpusHeader(packet)) continue;
-      if (head.codec === "opus" && !isOpusPacket(packet, head.streams))
-        refuse(name, `${place} is damaged: it holds a packet that is not Opus`);
+      const most = head.codec === "opus" ? opusPacketSamples(packet, head.streams) : mostVorbisSamples;
+      if (most === undefined) refuse(name, `${place} is damaged: it holds a packet that is not Opus`);
+      held += most;
       packets.push(packet);
     }
     sequence++;
@@ -66,7 +69,15 @@ export function walkOgg(bytes: Uint8Array, name: string): OggStream & OggContent
   const samples = position - head.preSkip;
   if (samples <= 0) refuse(name, "the Ogg file holds no audio");
   const { codec, channels, sampleRate } = head;
+  if (position > held) refuseEmptyPackets(name, codec);
   return { codec, channels, sampleRate, samples, head, packets };
+}
+
+/** Of a Vorbis packet: half the largest block that a stream may use (Vorbis I, section 4.2.2). */
+const mostVorbisSamples = 4096;
+
+function refuseEmptyPackets(name: string, codec: string): never {
+  refuse(name, `the ${codec} packets do not hold what the pages say; the file is damaged`);
 }
 
 /** Joins the laced segments of pages to packets: one ends with each segment shorter than 255 bytes. */
@@ -176,8 +187,7 @@ export async function decodeOgg(source: ByteSource, name: string, selection: Sel
   await (codec === "opus"
     ? decodeOpus(packets, head, collector, name)
     : decodeVorbis(packets, collector, name));
-  if (collector.received < samples)
-    refuse(name, `the ${codec} packets do not hold what the pages say; the file is damaged`);
+  if (collector.received < samples) refuseEmptyPackets(name, codec);
   return { samples: collector.samples, sampleRate, channels };
 }
 

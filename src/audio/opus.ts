@@ -1,18 +1,18 @@
 /**
- * Checks the framing of an Ogg Opus packet (RFC 6716, section 3 and appendix B), which is the one thing libopus can
- * refuse: its decoder package would print that and play nothing for the packet. All streams but the last of a packet
- * are self-delimiting, and all last equally long (RFC 7845, section 3).
+ * Samples at 48 kHz of an Ogg Opus packet, or undefined where its framing (RFC 6716, section 3 and appendix B) is
+ * wrong, which is the one thing libopus can refuse: its decoder package would print that and play nothing for the
+ * packet. All streams but the last of a packet are self-delimiting, and all last equally long (RFC 7845, section 3).
  */
-export function isOpusPacket(packet: Uint8Array, streams: number): boolean {
+export function opusPacketSamples(packet: Uint8Array, streams: number): number | undefined {
   let at = 0;
   let samples: number | undefined;
   for (let stream = 1; stream <= streams; stream++) {
     const part = parseFrames(packet, at, stream < streams);
-    if (!part || (samples ?? part.samples) !== part.samples) return false;
+    if (!part || (samples ?? part.samples) !== part.samples) return undefined;
     samples = part.samples;
     at = part.end;
   }
-  return at === packet.length;
+  return at === packet.length ? samples : undefined;
 }
 
 const mostFrameBytes = 1275;

@@ -169,6 +169,19 @@ describe("Ogg pages with right checksums around wrong data", () => {
       );
     },
   );
+
+  it.each(["mono.ogg", "mono.opus"])("%s with a position far beyond its packets", async (name) => {
+    for (const byte of [3, 4, 5, 6]) {
+      const bytes = bytesOf(name);
+      // The last page's position, which says how much audio there is.
+      const last = Buffer.from(bytes).lastIndexOf("OggS");
+      bytes[last + 6 + byte] = 1;
+      repair(bytes);
+      const says = "x: the (vorbis|opus) packets do not hold what the pages say; the file is damaged";
+      await expect(decodeAudio(bytes, { name: "x" })).rejects.toThrow(new RegExp(says));
+      expect(() => probeAudio(bytes, "x")).toThrow(new RegExp(says));
+    }
+  });
 });
 
 describe("anything at all", () => {

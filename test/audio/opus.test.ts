@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isOpusPacket } from "../../src/audio/opus.ts";
+import { opusPacketSamples } from "../../src/audio/opus.ts";
 
 // Packets by hand from the rules R1 to R7 of RFC 6716, section 3.4; the first byte holds a configuration in its upper
 // five bits (16 is 2.5 ms, 1 is 20 ms, 3 is 60 ms) and the code of the frame count in its lower two.
@@ -36,22 +36,31 @@ describe("Opus packets", () => {
     ["R7: code 3 with lengths", true, packet(head(1, 3), 128 | 3, 2, 5, ...zeros(2 + 5 + 1))],
     ["R7: which must be there", false, packet(head(1, 3), 128 | 3, 2, 5, ...zeros(6))],
   ])("%s (%s)", (_, valid, bytes) => {
-    expect(isOpusPacket(bytes, 1)).toBe(valid);
+    expect(opusPacketSamples(bytes, 1) !== undefined).toBe(valid);
+  });
+
+  it.each([
+    [960, packet(head(1, 0))],
+    [2 * 960, packet(head(1, 1), 0, 0)],
+    [5760, packet(head(16, 3), 48, ...zeros(48))],
+    [480 + 480, packet(head(12, 2), 0)],
+  ])("last %i samples", (samples, bytes) => {
+    expect(opusPacketSamples(bytes, 1)).toBe(samples);
   });
 
   it("of several streams state the length of all but the last (appendix B)", () => {
     const first = [head(1, 0), 3, 0, 0, 0];
     const last = [head(1, 0), 0, 0];
-    expect(isOpusPacket(packet(...first, ...last), 2)).toBe(true);
-    expect(isOpusPacket(packet(...first), 2)).toBe(false);
-    expect(isOpusPacket(packet(head(1, 0), 9, 0, 0, 0), 2)).toBe(false);
+    expect(opusPacketSamples(packet(...first, ...last), 2)).toBe(960);
+    expect(opusPacketSamples(packet(...first), 2)).toBeUndefined();
+    expect(opusPacketSamples(packet(head(1, 0), 9, 0, 0, 0), 2)).toBeUndefined();
     const equal = [head(1, 3), 2, 4, ...zeros(8)];
     const lengths = [head(1, 3), 128 | 2, 1, 4, ...zeros(5)];
     const pair = [head(1, 2), 1, 4, ...zeros(5)];
     const two = [head(1, 1), 0, 0];
     for (const stream of [equal, lengths, pair])
-      expect(isOpusPacket(packet(...stream, ...two), 2)).toBe(true);
+      expect(opusPacketSamples(packet(...stream, ...two), 2)).toBe(1920);
     // 40 ms beside 20 ms
-    expect(isOpusPacket(packet(...pair, ...last), 2)).toBe(false);
+    expect(opusPacketSamples(packet(...pair, ...last), 2)).toBeUndefined();
   });
 });

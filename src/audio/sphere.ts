@@ -21,6 +21,11 @@ export function parseSphere(source: ByteSource, name: string): PcmLayout {
   const offset = Number(String.fromCharCode(...source.read(8, 16)).trim());
   if (!(Number.isInteger(offset) && offset >= 16 && offset <= 1 << 20))
     refuse(name, "the size line of the SPHERE header is damaged");
+  if (offset > source.size)
+    refuse(
+      name,
+      `the SPHERE header is to fill ${offset} bytes, but the file has ${source.size}; it is cut short or damaged`,
+    );
   const bytes = source.read(16, offset);
   const text = new TextDecoder("latin1").decode(bytes);
   const end = text.search(/^end_head\b/m);

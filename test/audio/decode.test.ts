@@ -214,6 +214,18 @@ describe("bad input", () => {
     expect(await sentence(readAudio(folder))).toMatch(/not a file|a folder/);
   });
 
+  it("a SPHERE header longer than its file, with and without a count of samples", async () => {
+    const whole = new TextDecoder("latin1").decode(bytesOf("little.sph"));
+    const longer = whole.replace("   1024\n", "   9024\n");
+    for (const text of [longer, longer.replace("sample_count", "sample_kount")]) {
+      const bytes = Uint8Array.from(text, (c) => c.charCodeAt(0));
+      expect(bytes).toHaveLength(1664);
+      const says = "a.sph: the SPHERE header is to fill 9024 bytes, but the file has 1664";
+      expect(await sentence(decodeAudio(bytes, { name: "a.sph" }))).toContain(says);
+      expect(() => probeAudio(bytes, "a.sph")).toThrow(says);
+    }
+  });
+
   it("ADPCM in WAV and shorten in SPHERE are named", async () => {
     expect(await sentence(decodeAudio(bytesOf("adpcm.wav"), { name: "a.wav" }))).toMatch(/a\.wav.*IMA ADPCM/);
     const sphere = new TextDecoder("latin1").decode(bytesOf("little.sph"));

@@ -1,6 +1,6 @@
 import * as ops from "../ops/index.ts";
 import { constantInit, type Init, type Params, uniformInit } from "../params/params.ts";
-import { type Shape, symbol } from "../tensor/dims.ts";
+import { type Dim, type Shape, subDim, symbol } from "../tensor/dims.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** What makes a pass a training pass: where randomness comes from. Absent in evaluation. */
@@ -9,6 +9,8 @@ export interface Training {
   readonly seed: Tensor;
   /** The next random place of the model; the order of calls is the model's, so it is the same in every trace. */
   nextSite(): number;
+  /** The batch that all first axes are the front of, in a layer that runs on fewer utterances. */
+  readonly batch?: Dim;
 }
 
 export function trainingMode(seed: Tensor): Training {
@@ -19,7 +21,7 @@ export function trainingMode(seed: Tensor): Training {
 /** Dropout in training, x in evaluation. */
 export function dropout(x: Tensor, rate: number, training: Training | undefined): Tensor {
   if (training === undefined || rate === 0) return x;
-  return ops.dropout(x, training.seed, training.nextSite(), rate);
+  return ops.dropout(x, training.seed, training.nextSite(), rate, training.batch);
 }
 
 const sizeOfLast = (x: Tensor): number => x.shape[x.shape.length - 1] as number;
@@ -129,5 +131,6 @@ export function maybeSkipped(
   declare(kept);
   const [batch] = x.shape;
   const [count] = kept.shape;
-  return ops.concat([layer(ops.slice(x, 0, 0, count)), ops.slice(x, 0, count, batch)], 0);
+  const [front, rest] = ops.split(x, 0, [count, subDim(batch, count)]);
+  return ops.concat([layer(front), rest], 0);
 }

@@ -14,6 +14,7 @@ import {
 import { broadcastOffset, generate, strides } from "../tensor/evaluate.ts";
 import { reshapeSizes } from "../tensor/onnx/write.ts";
 import { describe, type Tensor } from "../tensor/tensor.ts";
+import { scalar } from "./source.ts";
 
 const bindAll = (shape: Shape, bind: (dim: Dim) => number) => shape.map(bind);
 
@@ -338,6 +339,58 @@ const concatOp = defineOp<{ axis: number }>({
 export const concat = (inputs: readonly Tensor[], axis: number): Tensor =>
   concatOp(inputs, { axis: axis < 0 ? axis + inputs[0].shape.length : axis })[0];
 
+interface SplitAttrs {
+  axis: number;
+  sizes: readonly Dim[];
+}
+
+const splitOp = defineOp<SplitAttrs>({
+  name: "split",
+  doc: "One axis cut into stretches of the given sizes.",
+  infer: ([x], { axis, sizes }) => {
+    if (axis >= x.shape.length || !sameDim(sizes.reduce(addDim), x.shape[axis]))
+      throw new Error(
+        `${describe("split", [x], ["x"])}: sizes ${showShape(sizes)} do not add up to axis ${axis}`,
+      );
+    return sizes.map((size) => ({
+      shape: x.shape.map((dim, i) => (i === axis ? size : dim)),
+      dtype: x.dtype,
+    }));
+  },
+  emit: (e, [x], { axis, sizes }) =>
+    e.nodes("Split", [x, e.sizes(sizes)], { axis }, { outputs: sizes.length }),
+  vjp: [
+    ({ dys, outputs, attrs: { axis } }) =>
+      concat(
+        outputs.map(({ shape }, i) => dys[i] ?? expand(scalar(0), shape)),
+        axis,
+      ),
+  ],
+  traits: { movement: true, cheap: true },
+  reference: ([x], { axis, sizes }, bind) => {
+    const stride = strides(x.shape);
+    let end = 0;
+    return sizes.map((size) => {
+      const start = end;
+      end += bind(size);
+      return generate(
+        x.shape.map((dim, i) => (i === axis ? bind(size) : dim)),
+        (index) => x.data[index.reduce((sum, at, i) => sum + (i === axis ? start + at : at) * stride[i], 0)],
+      );
+    });
+  },
+  samples: [
+    { inputs: [{ shape: [2, 7, 2] }], attrs: { axis: 1, sizes: [1, 4, 2] } },
+    {
+      inputs: [{ shape: [symbol("batch"), 3] }, { shape: [symbol("front")], dtype: "bool" }],
+      attrs: { axis: 0, sizes: [symbol("front"), subDim(symbol("batch"), symbol("front"))] },
+      dims: { batch: 5, front: 2 },
+    },
+  ],
+});
+export const split = (x: Tensor, axis: number, sizes: readonly Dim[]): readonly Tensor[] =>
+  splitOp([x], { axis: axis < 0 ? axis + x.shape.length : axis, sizes });
+
 const rangeOp = defineOp<{ size: Dim }>({
   name: "range",
   doc: "0, 1, ... size - 1 as int32.",
@@ -358,12 +411,12 @@ const afterOp = defineOp<Record<string, never>>({
   name: "after",
   doc: "x, but not before `other` is there: keeps a recomputed value from being merged with its original.",
   infer: ([x]) => [x],
-  emit: (e, [x, other]) => {
-    const zero = e.node("Mul", [
-      e.node("ReduceProd", [e.node("Shape", [other])]),
-      e.constant("i64", [1], [0]),
-    ]);
-    return [e.node("Reshape", [x, e.node("Add", [e.node("Shape", [x]), zero])])];
+  emit: (e, [x, other], _, node) => {
+    const rank = node.inputs[0].shape.length;
+    const size = e.node("ReduceProd", [e.node("Shape", [other])]);
+    // A size of 0 says "as it was", and these zeros are not known before `other` is.
+    const zeros = e.constant("i64", [rank], new Array<number>(rank).fill(0));
+    return [e.node("Reshape", [x, e.node("Mul", [size, zeros])])];
   },
   vjp: [({ dy }) => dy, { nonDifferentiable: "only its presence counts" }],
   traits: { movement: true, cheap: true },

@@ -1,7 +1,14 @@
 import { defineOp } from "../tensor/define.ts";
 import { type Dim, product, type Shape, sameShape, showShape } from "../tensor/dims.ts";
-import { type Emit, makeNode, type SampleInput, type Tensor, type TensorType } from "../tensor/tensor.ts";
+import {
+  type Emit,
+  outsideRegions,
+  type SampleInput,
+  type Tensor,
+  type TensorType,
+} from "../tensor/tensor.ts";
 import { cast, log, mul, neg } from "./elementwise.ts";
+import { slice } from "./movement.ts";
 
 /*
  * Random bits as a function of (seed, site, place): the runtime's own Dropout keeps a state that no checkpoint can
@@ -64,17 +71,20 @@ interface HashAttrs {
 
 const hashesOp = defineOp<HashAttrs>({
   name: "hashes",
-  doc: "For each site the hashes of the places 0 to count, of (seed, site, place) alone.",
-  infer: ([seed], { count, sites }) => {
+  doc: "For each site the hashes of the places 0 to count, of (seed, site, place) alone: rows as a column [count, 1], columns as [count].",
+  infer: ([seed], { count, of, sites }) => {
     checkSeed("hashes", seed);
-    return sites.map(() => ({ shape: [count], dtype: "i32" }));
+    return sites.map(() => ({ shape: of === "rows" ? [count, 1] : [count], dtype: "i32" }));
   },
   emit: (e, [seed], { count, of, sites }) => {
     const hashed = emitHash(e, e.sizes([count]), emitStarts(e, seed, sites, SALTS[of]));
-    const all = of === "rows" ? hashed : e.node("BitwiseOr", [hashed, e.constant("i32", [], [1])]);
+    const upright = sites.length === 1 ? [-1, 1] : [sites.length, -1, 1];
+    const all =
+      of === "rows"
+        ? e.node("Reshape", [hashed, e.constant("i64", [upright.length], upright)])
+        : e.node("BitwiseOr", [hashed, e.constant("i32", [], [1])]);
     if (sites.length === 1) return [all];
-    const each = e.nodes("Split", [all], { axis: 0, num_outputs: sites.length }, { outputs: sites.length });
-    return each.map((one) => e.node("Reshape", [one, e.constant("i64", [1], [-1])]));
+    return sites.map((_, i) => e.node("Gather", [all, e.constant("i64", [], [i])], { axis: 0 }));
   },
   vjp: { nonDifferentiable: "a draw has no slope" },
   traits: { cheap: true },
@@ -85,7 +95,7 @@ const hashesOp = defineOp<HashAttrs>({
       const start = startOf(seed.data[0], site, SALTS[of]);
       const odd = of === "rows" ? 0 : 1;
       const data = Float64Array.from({ length: bind(count) }, (_, i) => hash(i, start) | odd);
-      return { shape: [bind(count)], data };
+      return { shape: of === "rows" ? [bind(count), 1] : [bind(count)], data };
     }),
   samples: [
     {
@@ -99,11 +109,10 @@ const hashesOp = defineOp<HashAttrs>({
   ],
 });
 
-/** Belongs to no region: recomputation keeps it, since it is small and all masks of a size are hashed together. */
 const hashes = (seed: Tensor, count: Dim, of: HashAttrs["of"], site: number): Tensor =>
-  makeNode(hashesOp, [seed], { count, of, sites: [site] } satisfies HashAttrs).outputs[0];
+  hashesOp([seed], { count, of, sites: [site] })[0];
 
-const hashed = (count: number): SampleInput => ({ shape: [count], dtype: "i32", range: [-2e9, 2e9] });
+const hashed = (...shape: number[]): SampleInput => ({ shape, dtype: "i32", range: [-2e9, 2e9] });
 
 interface KeepAttrs {
   shape: Shape;
@@ -121,8 +130,8 @@ const keepMaskOp = defineOp<KeepAttrs>({
   doc: "true with probability 1 - rate, where the hashes of rows (all axes but the last) and of columns are random.",
   infer: ([row, column], { shape, rate }) => {
     const [rows, columns] = rowsAndColumns(shape);
-    const fits = ({ shape, dtype }: TensorType, size: Dim) => dtype === "i32" && sameShape(shape, [size]);
-    if (!fits(row, rows) || !fits(column, columns))
+    const fits = (each: TensorType, shape: Shape) => each.dtype === "i32" && sameShape(each.shape, shape);
+    if (!fits(row, [rows, 1]) || !fits(column, [columns]))
       throw new Error(
         `keepMask: hashes of ${showShape(row.shape)} and ${showShape(column.shape)} do not fit ${showShape(shape)}`,
       );
@@ -130,8 +139,7 @@ const keepMaskOp = defineOp<KeepAttrs>({
     return [{ shape, dtype: "bool" }];
   },
   emit: (e, [row, column], { shape, rate }, node) => {
-    const rows = e.node("Reshape", [row, e.constant("i64", [2], [-1, 1])]);
-    const bits = e.node("Mul", [rows, column]);
+    const bits = e.node("Mul", [row, column]);
     const keep = e.node("GreaterOrEqual", [bits, e.constant("i32", [], [threshold(rate)])]);
     return [shape.length === 2 ? keep : e.node("Reshape", [keep, e.sizes(node.outputs[0].shape)])];
   },
@@ -145,22 +153,30 @@ const keepMaskOp = defineOp<KeepAttrs>({
     return [{ shape: shape.map(bind), data }];
   },
   samples: [
-    { inputs: [hashed(40), hashed(30)], attrs: { shape: [40, 30], rate: 0.1 } },
-    { inputs: [hashed(10), hashed(16)], attrs: { shape: [2, 5, 16], rate: 0.5 } },
+    { inputs: [hashed(40, 1), hashed(30)], attrs: { shape: [40, 30], rate: 0.1 } },
+    { inputs: [hashed(10, 1), hashed(16)], attrs: { shape: [2, 5, 16], rate: 0.5 } },
   ],
 });
 
-/** A mask that keeps each element with probability 1 - rate, independent of everything but (seed, site, place). */
-export function keepMask(seed: Tensor, shape: Shape, site: number, rate: number): Tensor {
+/**
+ * A mask that keeps each element with probability 1 - rate, independent of everything but (seed, site, place). Where the
+ * first axis is the front of one of size `whole`, so is the mask: masks of all fronts share the hashes of the whole.
+ */
+export function keepMask(seed: Tensor, shape: Shape, site: number, rate: number, whole = shape[0]): Tensor {
   const [rows, columns] = rowsAndColumns(shape);
-  const inputs = [hashes(seed, rows, "rows", site), hashes(seed, columns, "columns", site)];
+  const [all] = rowsAndColumns([whole, ...shape.slice(1)]);
+  // Recomputation keeps the hashes, which are small: all masks of a size are hashed together.
+  const inputs = outsideRegions(() => [
+    slice(hashes(seed, all, "rows", site), 0, 0, rows),
+    hashes(seed, columns, "columns", site),
+  ]);
   return keepMaskOp(inputs, { shape, rate })[0];
 }
 
-/** Zeroes elements with probability `rate` and scales the rest by 1 / (1 - rate) (Srivastava et al. 2014). */
-export function dropout(x: Tensor, seed: Tensor, site: number, rate: number): Tensor {
+/** Zeroes elements with probability `rate` and scales the rest by 1 / (1 - rate) (Srivastava et al. 2014); `whole` as in `keepMask`. */
+export function dropout(x: Tensor, seed: Tensor, site: number, rate: number, whole?: Dim): Tensor {
   if (rate === 0) return x;
-  const mask = keepMask(seed, x.shape.length === 1 ? [1, ...x.shape] : x.shape, site, rate);
+  const mask = keepMask(seed, x.shape.length === 1 ? [1, ...x.shape] : x.shape, site, rate, whole);
   // Not `where`: the runtime's takes twice the time of these two nodes.
   return mul(x, mul(cast(mask, "f32"), 1 / (1 - rate)));
 }

@@ -99,10 +99,12 @@ function onesTimes(e: Emit, x: string, { shape, dtype }: TensorType, attrs: Redu
   const leading = length < shape.length && attrs.axes.every((axis, i) => axis === i);
   if (!leading || dtype !== "f32" || typeof columns !== "number" || columns < WIDE) return undefined;
   const rows = product(shape.slice(0, length));
-  const matrix = e.node("Reshape", [x, e.sizes([rows, columns])], { allowzero: 1 });
-  const ones = e.node("Expand", [e.constant("f32", [1, 1], [1]), e.sizes([1, rows])]);
+  const flat = length === 1 && shape.length === 2;
+  const matrix = flat ? x : e.node("Reshape", [x, e.sizes([rows, columns])], { allowzero: 1 });
+  const ones = e.node("Expand", [e.constant("f32", [1], [1]), e.sizes([rows])]);
   const sums = e.node("MatMul", [ones, matrix]);
-  return e.node("Reshape", [sums, e.sizes(reduced({ shape, dtype }, attrs).shape)]);
+  const out = reduced({ shape, dtype }, attrs).shape;
+  return out.length === 1 ? sums : e.node("Reshape", [sums, e.sizes(out)]);
 }
 
 const reduceSumOp = reduction({

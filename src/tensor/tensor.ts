@@ -157,11 +157,16 @@ export type OnnxAttributes = Readonly<
 >;
 
 let nextId = 1;
-const regions: Region[] = [];
+const regions: (Region | undefined)[] = [];
 
 /** Traces `body` as a named region. */
-export function region<T>(name: string, body: () => T): T {
-  regions.push({ name });
+export const region = <T>(name: string, body: () => T): T => within({ name }, body);
+
+/** Traces `body` as part of no region, for values that recomputation is to keep. */
+export const outsideRegions = <T>(body: () => T): T => within(undefined, body);
+
+function within<T>(entered: Region | undefined, body: () => T): T {
+  regions.push(entered);
   try {
     return body();
   } finally {

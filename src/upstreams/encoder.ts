@@ -52,14 +52,15 @@ export function encoder(
   // A dropped layer runs on fewer utterances: those at the front.
   const hideIn = (states: Tensor) => hide && ops.slice(hide, 0, 0, states.shape[0]);
   for (let i = 0; i < config.num_hidden_layers; i++) {
-    const layer = (states: Tensor) =>
+    const layer = (states: Tensor, how?: Training) =>
       region(`encoder.layers.${i}`, () =>
-        encoderLayer(states, p.at(`layers.${i}`), config, hideIn(states), parts, training),
+        encoderLayer(states, p.at(`layers.${i}`), config, hideIn(states), parts, how),
       );
+    const front = training && { ...training, batch };
     h =
-      training !== undefined && config.layerdrop > 0 && input.declare !== undefined
-        ? maybeSkipped(h, `keep.layers.${i}`, layer, input.declare)
-        : layer(h);
+      front !== undefined && config.layerdrop > 0 && input.declare !== undefined
+        ? maybeSkipped(h, `keep.layers.${i}`, (states) => layer(states, front), input.declare)
+        : layer(h, training);
     hidden.push(h);
   }
   return { last: stable ? norm(h) : h, hidden };

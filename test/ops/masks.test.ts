@@ -111,3 +111,15 @@ test("the hashes of all masks of one size are one node, and the masks what they 
   const feeds = new Map([["seed", { shape: [], data: Float64Array.of(5) }]]);
   expect(evaluate(together, feeds).map(({ data }) => data)).toEqual([3, 0, 7].map((site) => mask(5, site)));
 });
+
+test("masks of fronts are the fronts of the whole batch's masks, from the same hashes", () => {
+  const whole = 10;
+  const fronts = [4, 0, whole];
+  const masks = fronts.map((batch) => ops.keepMask(SEED, [batch, 7, 16], 3, DROPPED, whole));
+  const hashing = topological(masks).filter(({ op }) => op.name === "hashes");
+  expect(new Set(hashing.map(({ outputs }) => outputs[0].shape[0]))).toEqual(new Set([whole * 7, 16]));
+  const feeds = new Map([["seed", { shape: [], data: Float64Array.of(9) }]]);
+  const all = evaluate([ops.keepMask(SEED, [whole, 7, 16], 3, DROPPED)], feeds)[0].data;
+  for (const [i, { data }] of evaluate(masks, feeds).entries())
+    expect(data).toEqual(all.subarray(0, fronts[i] * 7 * 16));
+});

@@ -264,17 +264,25 @@ class GraphWriter implements Emit {
               if (place === undefined) throw new Error(`no input has the axis '${name}'`);
               return this.axisOf(place);
             },
-            add: (a, b) => this.node("Add", [a, b]),
-            mul: (a, b) => this.node("Mul", [a, b]),
+            add: (a, b) => this.sizeNode("Add", [a, b]),
+            mul: (a, b) => this.sizeNode("Mul", [a, b]),
             // ONNX integer division truncates; sizes are not negative.
-            floorDiv: (a, by) => this.node("Div", [a, this.constant("i64", [1], [by])]),
+            floorDiv: (a, by) => this.sizeNode("Div", [a, this.constant("i64", [1], [by])]),
           });
     this.sizeValues.set(key, value);
     return value;
   }
 
+  /** Sizes have parts in common: frames alone take seven divisions, and stand in dozens of products. */
+  private sizeNode(type: string, inputs: readonly string[], attrs?: OnnxAttributes): string {
+    const key = `${type}(${inputs})${attrs ? JSON.stringify(attrs) : ""}`;
+    const value = this.sizeValues.get(key) ?? this.node(type, inputs, attrs);
+    this.sizeValues.set(key, value);
+    return value;
+  }
+
   private axisOf({ input, axis }: { input: string; axis: number }): string {
-    return this.node("Shape", [input], { start: axis, end: axis + 1 });
+    return this.sizeNode("Shape", [input], { start: axis, end: axis + 1 });
   }
 
   subgraph(

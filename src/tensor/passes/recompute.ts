@@ -41,28 +41,30 @@ export function recompute(graph: Graph, options: Recomputation, after: After): G
   // Tensors of the backward pass as they become; what is not in it stays as it is.
   const image = new Map<Tensor, Tensor>();
   const imageOf = (tensor: Tensor): Tensor => image.get(tensor) ?? tensor;
+  const isInner = (tensor: Tensor, region: Region): boolean =>
+    tensor.node.region === region && isForward.has(tensor.node) && !kept.has(tensor) && !isAtHand(tensor);
+  const anchors = new Map<string, Tensor>();
+  const anchorOf = (tensor: Tensor, region: Region): Tensor => {
+    const key = `${region.name} ${tensor.id}`;
+    const anchor = anchors.get(key) ?? after(tensor, imageOf(entering.get(region)!));
+    anchors.set(key, anchor);
+    return anchor;
+  };
   const clones = new Map<Tensor, Tensor>();
   const cloneOf = (tensor: Tensor, region: Region): Tensor => {
-    const { node } = tensor;
-    if (node.op.traits.constant || isWeight(tensor)) return tensor;
-    const comesIn = node.region !== region || !isForward.has(node) || kept.has(tensor);
-    const key = comesIn ? `${region.name} ${tensor.id}` : tensor;
-    const known = typeof key === "string" ? anchors.get(key) : clones.get(key);
+    const known = clones.get(tensor);
     if (known !== undefined) return known;
-    if (typeof key === "string") {
-      const anchor = after(tensor, imageOf(entering.get(region)!));
-      anchors.set(key, anchor);
-      return anchor;
+    const { node } = tensor;
+    const inputs = node.inputs.map((input) => (isInner(input, region) ? cloneOf(input, region) : input));
+    // A clone waits if one of its inputs does.
+    if (inputs.every((input, i) => input === node.inputs[i])) {
+      const first = inputs.findIndex((input) => !isAtHand(input));
+      if (first >= 0) inputs[first] = anchorOf(inputs[first], region);
     }
-    const clone = makeNode(
-      node.op,
-      node.inputs.map((input) => cloneOf(input, region)),
-      node.attrs,
-    );
+    const clone = makeNode(node.op, inputs, node.attrs);
     for (const [i, output] of node.outputs.entries()) clones.set(output, clone.outputs[i]);
     return clones.get(tensor)!;
   };
-  const anchors = new Map<string, Tensor>();
 
   const tensors = graph.outputs.map(({ tensor }) => tensor);
   // In order of creation: the gradient that enters a region was made before anything that reads the region's values.
@@ -70,8 +72,7 @@ export function recompute(graph: Graph, options: Recomputation, after: After): G
     if (isForward.has(node)) continue;
     const inputs = node.inputs.map((input) => {
       const { region } = input.node;
-      const again =
-        region !== undefined && isForward.has(input.node) && !kept.has(input) && entering.has(region);
+      const again = region !== undefined && entering.has(region) && isInner(input, region);
       return again ? cloneOf(input, region) : imageOf(input);
     });
     if (inputs.every((input, i) => input === node.inputs[i])) continue;
@@ -82,8 +83,9 @@ export function recompute(graph: Graph, options: Recomputation, after: After): G
 }
 
 /**
- * Parameters are there anyway and need no waiting. Other inputs do: what is computed from inputs alone (random
- * draws from their seed) would otherwise be merged with its original.
+ * Constants and parameters are there anyway and need no waiting. Other inputs do: what is computed from inputs alone
+ * (random draws from their seed) would otherwise be merged with its original.
  */
-const isWeight = ({ node, shape }: Tensor): boolean =>
-  node.op.traits.source === true && shape.length > 0 && shape.every((dim) => typeof dim === "number");
+const isAtHand = ({ node, shape }: Tensor): boolean =>
+  node.op.traits.constant === true ||
+  (node.op.traits.source === true && shape.length > 0 && shape.every((dim) => typeof dim === "number"));

@@ -43,11 +43,14 @@ export function recompute(graph: Graph, options: Recomputation, after: After): G
   const imageOf = (tensor: Tensor): Tensor => image.get(tensor) ?? tensor;
   const isInner = (tensor: Tensor, region: Region): boolean =>
     tensor.node.region === region && isForward.has(tensor.node) && !kept.has(tensor) && !isAtHand(tensor);
+  // What waits for the gradient: anchors, and clones that read any.
+  const waiting = new Set<Tensor>();
   const anchors = new Map<string, Tensor>();
   const anchorOf = (tensor: Tensor, region: Region): Tensor => {
     const key = `${region.name} ${tensor.id}`;
     const anchor = anchors.get(key) ?? after(tensor, imageOf(entering.get(region)!));
     anchors.set(key, anchor);
+    waiting.add(anchor);
     return anchor;
   };
   const clones = new Map<Tensor, Tensor>();
@@ -56,13 +59,17 @@ export function recompute(graph: Graph, options: Recomputation, after: After): G
     if (known !== undefined) return known;
     const { node } = tensor;
     const inputs = node.inputs.map((input) => (isInner(input, region) ? cloneOf(input, region) : input));
-    // A clone waits if one of its inputs does.
-    if (inputs.every((input, i) => input === node.inputs[i])) {
-      const first = inputs.findIndex((input) => !isAtHand(input));
+    // One input that waits is enough; what is made of parameters alone does not.
+    if (!inputs.some((input) => waiting.has(input))) {
+      const first = inputs.findIndex((input, i) => input === node.inputs[i] && !isAtHand(input));
       if (first >= 0) inputs[first] = anchorOf(inputs[first], region);
     }
     const clone = makeNode(node.op, inputs, node.attrs);
-    for (const [i, output] of node.outputs.entries()) clones.set(output, clone.outputs[i]);
+    const waits = inputs.some((input) => waiting.has(input));
+    for (const [i, output] of node.outputs.entries()) {
+      clones.set(output, clone.outputs[i]);
+      if (waits) waiting.add(clone.outputs[i]);
+    }
     return clones.get(tensor)!;
   };
 

@@ -49,18 +49,18 @@ export function encoder(
   const norm = (h: Tensor) => layerNorm(h, p.at("layer_norm"), config.layer_norm_eps);
   let h = dropout(stable ? placed : norm(placed), config.hidden_dropout, training);
   const hidden = [h];
-  // A dropped layer runs on fewer utterances: those at the front.
+  // A dropped layer runs on fewer utterances: those at the front, whose masks are the front of the batch's.
+  const inLayers = training && { ...training, batch };
   const hideIn = (states: Tensor) => hide && ops.slice(hide, 0, 0, states.shape[0]);
   for (let i = 0; i < config.num_hidden_layers; i++) {
-    const layer = (states: Tensor, how?: Training) =>
+    const layer = (states: Tensor) =>
       region(`encoder.layers.${i}`, () =>
-        encoderLayer(states, p.at(`layers.${i}`), config, hideIn(states), parts, how),
+        encoderLayer(states, p.at(`layers.${i}`), config, hideIn(states), parts, inLayers),
       );
-    const front = training && { ...training, batch };
     h =
-      front !== undefined && config.layerdrop > 0 && input.declare !== undefined
-        ? maybeSkipped(h, `keep.layers.${i}`, (states) => layer(states, front), input.declare)
-        : layer(h, training);
+      training !== undefined && config.layerdrop > 0 && input.declare !== undefined
+        ? maybeSkipped(h, `keep.layers.${i}`, layer, input.declare)
+        : layer(h);
     hidden.push(h);
   }
   return { last: stable ? norm(h) : h, hidden };

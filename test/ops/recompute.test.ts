@@ -2,7 +2,12 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import * as ops from "../../src/ops/index.ts";
+import { optimise } from "../../src/tensor/compile.ts";
+import { symbol } from "../../src/tensor/dims.ts";
 import { readOnnx } from "../../src/tensor/onnx/read.ts";
+import { recompute } from "../../src/tensor/passes/recompute.ts";
+import { region, type Tensor, topological } from "../../src/tensor/tensor.ts";
 import { compileTraining } from "../../src/train/program.ts";
 import { gradientsInto, tinyBatch, tinyModel, tinyStore } from "../tiny/tiny-model.ts";
 
@@ -53,4 +58,32 @@ test("gradients stay, and the runtime does not merge what is computed twice", as
   // Masks are drawn again, from hashes that are small enough to keep.
   expect(everything.of("GreaterOrEqual")).toBeGreaterThan(kept.of("GreaterOrEqual"));
   expect(everything.of("BitwiseXor")).toBe(kept.of("BitwiseXor"));
+});
+
+test("a clone waits for the gradient even where one of its inputs is made of parameters alone", () => {
+  const x = ops.input("x", [symbol("batch"), 4]);
+  const scale = ops.input("scale", [4]);
+  const y = region("inner", () => ops.add(ops.tanh(ops.mul(ops.exp(scale), x)), 1));
+  const loss = ops.reduceSum(y, [0, 1]);
+  const { wrt, of } = ops.gradients(loss, [scale]);
+  const graph = {
+    inputs: [
+      { name: "x", tensor: x },
+      { name: "scale", tensor: scale },
+    ],
+    outputs: [
+      { name: "loss", tensor: loss },
+      { name: "grad", tensor: wrt[0]! },
+    ],
+    late: ["grad"],
+  };
+  const again = recompute(graph, { forward: [loss], gradientOf: of, chosen: () => true }, ops.after);
+  const written = optimise(again, ops.constant).outputs.map(({ tensor }) => tensor);
+  // What is merged with the forward pass, by us or by the runtime, is counted once.
+  const count = (tensors: readonly Tensor[], name: string) =>
+    topological(tensors).filter(({ op }) => op.name === name).length;
+  const before = optimise(graph, ops.constant).outputs.map(({ tensor }) => tensor);
+  expect(count(written, "exp")).toBe(count(before, "exp"));
+  expect(count(written, "mul")).toBe(count(before, "mul") + 1);
+  expect(count(written, "tanh")).toBe(count(before, "tanh") + 1);
 });

@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { alternate, type Case, type Row } from "./alternate.ts";
 import { benchAssess } from "./assess.ts";
 import { benchAudio } from "./audio.ts";
+import { benchBuild } from "./build.ts";
 import { benchDecode } from "./decode.ts";
 import { benchFeatures } from "./features.ts";
 import { benchHeads } from "./heads.ts";
@@ -18,6 +19,7 @@ const USAGE = `npm run bench -- NAME [options]
 
   train-step   a wav2vec2-base CTC training step, 4 x 5 s, Adam, clipping: forward, backward, update
   infer        the forward pass of wav2vec2-base over 10 s
+  build        from the model's code to the runtime's session, for a training step of wav2vec2-base (--rounds: builds)
   assess       a severity report of 10 s at base size, model loaded and from a cold process
   masked-step  the same step learning masks (S3-Router), beside the full one; thresholds beside torch.kthvalue and topk
   task-switch  changing the task of a base-size model with masks: from packed bits, and as graph inputs
@@ -126,6 +128,7 @@ async function compare(all: readonly Case[]): Promise<void> {
 const BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<void> | void>> = {
   "train-step": () => compare(trainingCases()),
   infer: () => compare(inferenceCases()),
+  build: benchBuild,
   assess: benchAssess,
   "masked-step": benchMaskedStep,
   "task-switch": benchTaskSwitch,

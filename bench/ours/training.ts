@@ -1,7 +1,7 @@
 import type { Value } from "../../src/runtime/program.ts";
 import { matricesOf, WeightMasks } from "../../src/train/masks.ts";
 import { Optimiser } from "../../src/train/optimiser.ts";
-import { compileTraining, gradientName } from "../../src/train/program.ts";
+import { compileTraining, gradientName, type Traced, type TrainingOptions } from "../../src/train/program.ts";
 import { mask as maskSchema } from "../../src/train/schema-learning.ts";
 import { ParameterStore } from "../../src/train/store.ts";
 import type { Wav2Vec2Config } from "../../src/upstreams/index.ts";
@@ -29,9 +29,8 @@ export interface BuiltTraining {
   endProfiling(): Promise<void>;
 }
 
-/** A CTC training step with random weights. */
-export async function buildTraining(config: Wav2Vec2Config, o: TrainingSettings): Promise<BuiltTraining> {
-  const start = performance.now();
+/** Traces a CTC training step: what `trainingGraph` and `compileTraining` take. */
+export function traceStep(config: Wav2Vec2Config, o: TrainingSettings) {
   const traced = traceCtc(config, true);
   const spec = maskSchema.parse({});
   const matrices = o.masked ? matricesOf(traced.table.specs.keys(), spec) : [];
@@ -39,18 +38,23 @@ export async function buildTraining(config: Wav2Vec2Config, o: TrainingSettings)
   const trained = o.masked
     ? (name: string) => masked.has(name) || /^lm_head|masked_spec_embed$/.test(name)
     : (name: string) => o.train === "all" || !name.startsWith("wav2vec2.feature_extractor");
-  const program = await compileTraining(
-    traced.table,
-    { loss: traced.loss, outputs: {}, inputs: traced.inputs },
-    {
-      trained,
-      threads: o.threads,
-      profilePrefix: o.profilePrefix,
-      ...(o.mode === "small" ? { recompute: () => true } : {}),
-    },
-  );
+  const options: TrainingOptions = {
+    trained,
+    threads: o.threads,
+    profilePrefix: o.profilePrefix,
+    ...(o.mode === "small" ? { recompute: () => true } : {}),
+  };
+  const { table, loss, inputs } = traced;
+  return { table, step: { loss, outputs: {}, inputs } satisfies Traced, options, spec, matrices, masked };
+}
+
+/** A CTC training step with random weights. */
+export async function buildTraining(config: Wav2Vec2Config, o: TrainingSettings): Promise<BuiltTraining> {
+  const start = performance.now();
+  const { table, step, options, spec, matrices, masked } = traceStep(config, o);
+  const program = await compileTraining(table, step, options);
   const compileMs = performance.now() - start;
-  const store = new ParameterStore(traced.table.specs, trained, (name) => masked.has(name));
+  const store = new ParameterStore(table.specs, options.trained, (name) => masked.has(name));
   store.initialise(1);
   const masks = o.masked ? new WeightMasks(spec, matrices, store, (name) => name) : undefined;
   masks?.start(1);
@@ -64,7 +68,7 @@ export async function buildTraining(config: Wav2Vec2Config, o: TrainingSettings)
   return {
     store,
     compileMs,
-    inputs: traced.inputs.map(({ node }) => (node.attrs as { name: string }).name),
+    inputs: step.inputs.map(({ node }) => (node.attrs as { name: string }).name),
     async step(feeds) {
       count++;
       const { loss } = await program.run({ ...store.values, ...feeds }, into);
